@@ -1,0 +1,103 @@
+"""Kafka clients made one way: idempotent producer, committed-by-us consumer, topics declared with their settings."""
+
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from runtime.errors import BrokerError
+from runtime.settings import KafkaSettings
+
+ANSWER_SECONDS = 15.0
+
+
+def producer(settings: KafkaSettings, client_id: str) -> Producer:
+    """An idempotent producer, acks=all, zstd; delivery reports tell of every message."""
+    return Producer(
+        {
+            "bootstrap.servers": settings.bootstrap,
+            "client.id": client_id,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 262_144,
+            "log_level": 2,
+            **settings.options,
+        }
+    )
+
+
+def consumer(settings: KafkaSettings, group: str, client_id: str, **options: object) -> Consumer:
+    """A consumer that starts at the earliest offset and commits only when told to."""
+    return Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap,
+            "client.id": client_id,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": 10_000,
+            "topic.metadata.refresh.interval.ms": 10_000,
+            "log_level": 2,
+            **settings.options,
+            **options,
+        }
+    )
+
+
+def admin(settings: KafkaSettings, client_id: str) -> AdminClient:
+    """An admin client; check the broker with `require_broker` first."""
+    return AdminClient(
+        {"bootstrap.servers": settings.bootstrap, "client.id": client_id, "log_level": 2, **settings.options}
+    )
+
+
+def require_broker(settings: KafkaSettings, seconds: float = ANSWER_SECONDS) -> None:
+    """Raise BrokerError unless a broker answers within `seconds`."""
+    try:
+        admin(settings, "netflight-check").list_topics(timeout=seconds)
+    except KafkaException as error:
+        raise BrokerError(
+            f"Kafka at {settings.bootstrap} does not answer: {error.args[0].str()}",
+            "start one with ./netflight up, or name yours in NETFLIGHT_KAFKA__BOOTSTRAP",
+        ) from error
+
+
+def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Create the topics (name -> topic settings) that are not there; return the names created."""
+    require_broker(settings)
+    client = admin(settings, "netflight-topics")
+    wanted = [
+        NewTopic(
+            name,
+            num_partitions=settings.partitions,
+            replication_factor=settings.replication,
+            config=dict(config),
+        )
+        for name, config in topics.items()
+    ]
+    created = []
+    for name, future in client.create_topics(wanted, request_timeout=ANSWER_SECONDS).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            raise BrokerError(f"topic {name}: {error.args[0].str()}") from error
+        created.append(name)
+    return created
+
+
+def delete_topics(settings: KafkaSettings, names: Iterable[str]) -> None:
+    """Delete topics; one that is not there is fine."""
+    client = admin(settings, "netflight-topics")
+    for name, future in client.delete_topics(list(names), request_timeout=ANSWER_SECONDS).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise BrokerError(f"topic {name}: {error.args[0].str()}") from error

@@ -1,0 +1,134 @@
+"""Settings of every part, from the environment (`NETFLIGHT_...`) or a YAML file named by NETFLIGHT_CONFIG.
+
+The environment wins over the file, and the command line over both: a command passes what was typed to
+`Settings.load(**overrides)`.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runtime.errors import ConfigError
+
+NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_]{0,62}$"
+
+
+class KafkaSettings(BaseModel):
+    """Where Kafka is. `options` goes to librdkafka as it is (security.protocol, sasl.*, ssl.*)."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    options: dict[str, str] = Field(default_factory=dict)
+    partitions: int = Field(default=4, ge=1)
+    replication: int = Field(default=1, ge=1)
+
+
+class ElasticsearchSettings(BaseModel):
+    """Where Elasticsearch is. `api_key`, or `username` with `password`, or neither."""
+
+    urls: list[str] = Field(default_factory=lambda: ["http://127.0.0.1:9200"])
+    api_key: str = ""
+    username: str = ""
+    password: str = ""
+    ca_certs: str = ""
+    verify: bool = True
+    bulk_bytes: int = Field(default=5_000_000, ge=1_000)
+    bulk_seconds: float = Field(default=1.0, gt=0)
+
+
+class WorkerSettings(BaseModel):
+    """The Faust worker: allowed lateness of events, idle time before a partition is closed, in seconds."""
+
+    lateness: float = Field(default=10.0, ge=0)
+    idle_close: float = Field(default=15.0, gt=0)
+    window: float = Field(default=60.0, gt=0)
+    web_port: int = 6066
+    store: str = "rocksdb"
+    rules: list[Path] = Field(default_factory=list)
+
+
+class Settings(BaseSettings):
+    """All settings. Nested names take two underscores: NETFLIGHT_KAFKA__BOOTSTRAP."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NETFLIGHT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    namespace: str = Field(default="default", pattern=NAMESPACE_PATTERN)
+    sensor: str = Field(default_factory=socket.gethostname)
+    state: Path = Field(default_factory=lambda: state_dir())
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the file and the environment, then apply `overrides` that are not None.
+
+        Raises ConfigError with the name and the place of every wrong setting.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        path = os.environ.get("NETFLIGHT_CONFIG")
+        try:
+            base = _merge(_read(Path(path)) if path else {}, _environment(cls))
+            return cls(**_merge(base, given))
+        except ValidationError as error:
+            places = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+            )
+            raise ConfigError(f"settings: {places}", "see docs/settings.md") from error
+
+
+def state_dir() -> Path:
+    """The folder for what outlives a run: local servers' data, worker tables, the packet ring."""
+    base = os.environ.get("NETFLIGHT_STATE") or os.environ.get("XDG_STATE_HOME")
+    if os.environ.get("NETFLIGHT_STATE"):
+        return Path(str(base))
+    return (Path(base) if base else Path.home() / ".local" / "state") / "netflight"
+
+
+def cache_dir() -> Path:
+    """The folder for what can be fetched again: server distributions."""
+    base = os.environ.get("NETFLIGHT_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netflight"
+
+
+def _environment(settings: type[Settings]) -> dict[str, Any]:
+    """What the environment says, as nested names."""
+    found: dict[str, Any] = {}
+    prefix = str(settings.model_config["env_prefix"])
+    for name, value in os.environ.items():
+        path = name.removeprefix(prefix).lower().split("__")
+        if not name.startswith(prefix) or path[0] not in settings.model_fields:
+            continue
+        node = found
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = yaml.safe_load(value) if value[:1] in "[{" else value
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "NETFLIGHT_CONFIG names this file") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: settings are a mapping of names to values")
+    return data
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merge(merged[name], value) if both else value
+    return merged
