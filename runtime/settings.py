@@ -18,6 +18,22 @@ from runtime.errors import ConfigError
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_]{0,62}$"
 
 
+def state_dir() -> Path:
+    """The folder for what outlives a run: local servers' data, worker tables, the packet ring."""
+    base = os.environ.get("NETFLIGHT_STATE") or os.environ.get("XDG_STATE_HOME")
+    if os.environ.get("NETFLIGHT_STATE"):
+        return Path(str(base))
+    return (Path(base) if base else Path.home() / ".local" / "state") / "netflight"
+
+
+def cache_dir() -> Path:
+    """The folder for what can be fetched again: server distributions."""
+    base = os.environ.get("NETFLIGHT_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netflight"
+
+
 class KafkaSettings(BaseModel):
     """Where Kafka is. `options` goes to librdkafka as it is (security.protocol, sasl.*, ssl.*)."""
 
@@ -60,7 +76,7 @@ class Settings(BaseSettings):
 
     namespace: str = Field(default="default", pattern=NAMESPACE_PATTERN)
     sensor: str = Field(default_factory=socket.gethostname)
-    state: Path = Field(default_factory=lambda: state_dir())
+    state: Path = Field(default_factory=state_dir)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
@@ -81,22 +97,6 @@ class Settings(BaseSettings):
                 f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
             )
             raise ConfigError(f"settings: {places}", "see docs/settings.md") from error
-
-
-def state_dir() -> Path:
-    """The folder for what outlives a run: local servers' data, worker tables, the packet ring."""
-    base = os.environ.get("NETFLIGHT_STATE") or os.environ.get("XDG_STATE_HOME")
-    if os.environ.get("NETFLIGHT_STATE"):
-        return Path(str(base))
-    return (Path(base) if base else Path.home() / ".local" / "state") / "netflight"
-
-
-def cache_dir() -> Path:
-    """The folder for what can be fetched again: server distributions."""
-    base = os.environ.get("NETFLIGHT_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netflight"
 
 
 def _environment(settings: type[Settings]) -> dict[str, Any]:

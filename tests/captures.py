@@ -11,5 +11,5 @@ def captures() -> Path:
     named = os.environ.get("NETFLIGHT_CAPTURES")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "captures"
     if not folder.is_dir():
-        pytest.skip(f"public captures are not in {folder.parent.name}/{folder.name}; name the folder in NETFLIGHT_CAPTURES")
+        pytest.skip(f"no public captures in {folder.parent.name}/{folder.name}; set NETFLIGHT_CAPTURES")
     return folder
