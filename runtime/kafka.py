@@ -1,4 +1,4 @@
-"""Kafka clients made one way: idempotent producer, committed-by-us consumer, topics declared with their settings."""
+"""Kafka clients made one way: idempotent producer, consumer that commits when told, declared topics."""
 
 from collections.abc import Iterable, Mapping
 

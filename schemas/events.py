@@ -1,0 +1,67 @@
+"""The event envelope: ids that are a function of content, times in ECS form, nested fields by dotted name."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+ECS_VERSION = "8.17.0"
+NANOSECONDS = 1_000_000_000
+
+Event = dict[str, Any]
+
+
+def event_id(dataset: str, scope: str, time_ns: int, ordinal: int | str) -> str:
+    """A deterministic id: 26 letters and digits, from the content alone.
+
+    `scope` is the community id (or what stands for it where there is no IP), `ordinal` tells apart events
+    of one dataset and scope at the same nanosecond.
+    """
+    digest = hashlib.blake2b(f"{dataset}|{scope}|{time_ns}|{ordinal}".encode(), digest_size=16).digest()
+    return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+def timestamp(time_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 in UTC with nine digits: `2013-11-25T14:55:52.123456789Z`.
+
+    Any 64-bit value is told: what lies beyond the years 1 to 9999 is moved to that edge.
+    """
+    seconds, nanoseconds = divmod(time_ns, NANOSECONDS)
+    seconds = min(max(seconds, -62_135_596_800), 253_402_300_799)
+    day = datetime.fromtimestamp(seconds, UTC)
+    return f"{day.isoformat()[:19]}.{nanoseconds:09d}Z"
+
+
+def parse_timestamp(text: str) -> int:
+    """The inverse of `timestamp`, for any number of fractional digits; raises ValueError."""
+    if not text.endswith("Z"):
+        raise ValueError(f"not a UTC timestamp: {text[:40]!r}")
+    whole, _, fraction = text[:-1].partition(".")
+    day = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    if fraction and not fraction.isdigit():
+        raise ValueError(f"not a UTC timestamp: {text[:40]!r}")
+    return int(day.timestamp()) * NANOSECONDS + int(f"{fraction:0<9.9}" or 0)
+
+
+def put(event: Event, name: str, value: Any) -> None:
+    """Set a field by its dotted name, making the objects on the way."""
+    path = name.split(".")
+    node = event
+    for part in path[:-1]:
+        node = node.setdefault(part, {})
+    node[path[-1]] = value
+
+
+def get(event: Event, name: str) -> Any:
+    """A field by its dotted name, through objects and lists of objects; None where it is not there."""
+    node: Any = event
+    for part in name.split("."):
+        if isinstance(node, list):
+            node = [item[part] for item in node if isinstance(item, dict) and part in item]
+            if not node:
+                return None
+        elif isinstance(node, dict) and part in node:
+            node = node[part]
+        else:
+            return None
+    return node

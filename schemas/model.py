@@ -1,0 +1,188 @@
+"""The dataset model: one YAML file per dataset is the one source of truth for every field.
+
+From it come what tshark is asked for, the JSON Schema, the Elasticsearch mappings, the Kibana objects and
+the field reference. A wrong file raises SchemaError with the file and the place in it.
+"""
+
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import SchemaError
+
+M = TypeVar("M", bound=BaseModel)
+FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*)$")]
+
+
+class FieldType(StrEnum):
+    """Elasticsearch's name of a field's type, for the full dialect."""
+
+    KEYWORD = "keyword"
+    WILDCARD = "wildcard"
+    TEXT = "match_only_text"
+    IP = "ip"
+    LONG = "long"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    OBJECT = "object"
+
+
+class Of(StrEnum):
+    """Which unit of a transaction a field is read from."""
+
+    ANY = "any"
+    REQUEST = "request"
+    RESPONSE = "response"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldSpec(_Strict):
+    """One ECS field: its type, and the tshark fields it is read from (the first that is there).
+
+    `convert` names a converter in producers/decoders/convert.py. `array` says that every occurrence is kept.
+    """
+
+    type: FieldType
+    description: str
+    example: Any = None
+    array: bool = False
+    tshark: tuple[str, ...] = ()
+    convert: str = "text"
+    of: Of = Of.ANY
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("tshark"), str):
+            return {**data, "tshark": (data["tshark"],)}
+        return data
+
+
+class Condition(_Strict):
+    """True where the tshark field has one of the values; without values, where it is there at all."""
+
+    field: str
+    values: tuple[str, ...] = Field(default=(), alias="in")
+
+
+class Transaction(_Strict):
+    """How units become events.
+
+    `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
+    flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
+    event. After `timeout` seconds of packet time a request is an event without its response.
+    """
+
+    kind: Literal["single", "pair", "connection"]
+    request: Condition | None = None
+    response: Condition | None = None
+    key: tuple[str, ...] = ()
+    any_flow: bool = False
+    timeout: float = Field(default=10.0, gt=0)
+
+
+class TsharkSpec(_Strict):
+    """What tshark is asked for: its protocol layers and, where needed, its preferences."""
+
+    protocols: tuple[str, ...]
+    preferences: dict[str, str] = Field(default_factory=dict)
+
+
+class EventSpec(_Strict):
+    """The ECS categorisation that every event of a dataset carries."""
+
+    kind: Literal["event", "alert", "metric", "state"] = "event"
+    category: tuple[str, ...] = ("network",)
+    type: tuple[str, ...]
+    action: str
+
+
+class Dataset(_Strict):
+    """One dataset. `decoder` names a function where YAML cannot say how a layer becomes units."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    description: str
+    dataset: str = Field(pattern=r"^(network_traffic|netflight)\.[a-z0-9_]+$")
+    stream: Literal["logs", "metrics"] = "logs"
+    topic: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    protocol: str = ""
+    envelope: Literal["packet", "derived"] = "packet"
+    includes_all: bool = False
+    event: EventSpec
+    tshark: TsharkSpec | None = None
+    decoder: str = "fields"
+    transaction: Transaction | None = None
+    fields: dict[FieldName, FieldSpec]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Dataset":
+        if (self.tshark is None) != (self.transaction is None):
+            raise ValueError("tshark and transaction come together")
+        if self.transaction and self.transaction.kind == "pair" and not self.transaction.request:
+            raise ValueError("transaction.request: a pair needs to know its request")
+        return self
+
+    def data_stream(self, namespace: str) -> str:
+        """The Elasticsearch data stream, `logs-network_traffic.dns-default`."""
+        return f"{self.stream}-{self.dataset}-{namespace}"
+
+
+class Envelope(_Strict):
+    """The fields that events of many datasets share: `packet` for decoded packets, `derived` for the rest."""
+
+    packet: dict[FieldName, FieldSpec]
+    derived: dict[FieldName, FieldSpec]
+
+
+@cache
+def envelope() -> Envelope:
+    """The shared fields, from envelope.yaml."""
+    return _parse(resources.files("schemas").joinpath("envelope.yaml"), Envelope)
+
+
+@cache
+def datasets() -> dict[str, Dataset]:
+    """All datasets by name, in the order of their names."""
+    folder = resources.files("schemas").joinpath("datasets")
+    files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda f: f.name)
+    found = {}
+    for file in files:
+        dataset = _parse(file, Dataset)
+        if file.name != f"{dataset.name}.yaml":
+            raise SchemaError(f"{file.name}: name: a dataset has the name of its file, not {dataset.name}")
+        found[dataset.name] = dataset
+    return found
+
+
+def fields_of(dataset: Dataset) -> dict[str, FieldSpec]:
+    """Every field an event of the dataset can carry, envelope first, by name."""
+    shared = envelope()
+    base = dict(shared.derived)
+    if dataset.envelope == "packet" or dataset.includes_all:
+        base |= shared.packet
+    if dataset.includes_all:
+        for other in datasets().values():
+            base |= other.fields
+    return base | dataset.fields
+
+
+def _parse(file: Traversable, model: type[M]) -> M:
+    try:
+        return model.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise SchemaError(f"{file.name}: not YAML: {error}") from error
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+        )
+        raise SchemaError(f"{file.name}: {places}") from error
