@@ -1,0 +1,145 @@
+"""A live interface through dumpcap, the only part that needs a privilege, as a child with no other.
+
+As root the child runs as nobody with CAP_NET_RAW and CAP_NET_ADMIN alone; otherwise dumpcap's own file
+capabilities decide. It writes pcapng to a pipe; kernel drops come from its interface statistics and its
+closing words.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from producers.sources.stdin import POLL_SECONDS, available
+from producers.sources.stream import CHUNK, StreamSource
+from runtime.errors import CaptureError, UsageError
+
+STOP_SECONDS = 5.0
+KERNEL_BUFFER_MIB = 32
+_CAPABILITIES = "-all,+net_raw,+net_admin"
+_UNPRIVILEGED = (
+    "setpriv",
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    "--no-new-privs",
+    f"--inh-caps={_CAPABILITIES}",
+    f"--ambient-caps={_CAPABILITIES}",
+    f"--bounding-set={_CAPABILITIES}",
+    "--",
+)
+_TALLY = re.compile(r"received/dropped on interface '.*': (\d+)/(\d+)")
+
+
+class LiveSource(StreamSource):
+    """Packets of one interface, until `stop`.
+
+    `capture_filter` is a filter in the pcap-filter language, which the kernel applies; `snaplen` limits the
+    bytes kept of each packet (0: all). Raises UsageError if dumpcap is not installed.
+    """
+
+    live = True
+
+    def __init__(self, interface: str, capture_filter: str = "", snaplen: int = 0) -> None:
+        super().__init__("", interface)
+        if shutil.which("dumpcap") is None:
+            raise UsageError("dumpcap is not installed", "apt-get install wireshark-common")
+        self._command = _command(interface, capture_filter, snaplen)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._told_drops = 0
+        self.packets_received = 0
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel dropped, as far as dumpcap has told."""
+        return max(super().dropped, self._told_drops)
+
+    def stop(self) -> None:
+        """Let dumpcap end as Ctrl-C would; what it had captured still comes."""
+        super().stop()
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGINT)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what dumpcap writes, an empty chunk whenever it pauses. Raises CaptureError if it fails."""
+        with tempfile.TemporaryFile() as words:
+            child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                start_new_session=True,  # Ctrl-C is for `stop` to pass on
+            )
+            self._child = child
+            try:
+                yield from self._drain(child)
+            finally:
+                _end(child)
+            words.seek(0)
+            self._account(words, child.returncode)
+
+    def _drain(self, child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+        if self._stopped:
+            self.stop()
+        assert child.stdout is not None  # noqa: S101  (it was opened as a pipe)
+        descriptor = child.stdout.fileno()
+        while True:
+            if not available(descriptor):
+                yield b""
+                if not available(descriptor, POLL_SECONDS):
+                    continue
+            chunk = os.read(descriptor, CHUNK)
+            if not chunk:
+                return
+            yield chunk
+
+    def _account(self, words: IO[bytes], status: int) -> None:
+        text = words.read().decode("utf-8", "replace")
+        if tally := _TALLY.search(text):
+            self.packets_received, self._told_drops = int(tally[1]), int(tally[2])
+        if status != 0:
+            raise _failure(self.name, text)
+
+
+def _command(interface: str, capture_filter: str, snaplen: int) -> list[str]:
+    command = ["dumpcap", "-q", "-n", "-i", interface, "-B", str(KERNEL_BUFFER_MIB), "-w", "-"]
+    if snaplen:
+        command += ["-s", str(snaplen)]
+    if capture_filter:
+        command += ["-f", capture_filter]
+    if os.geteuid() == 0 and shutil.which("setpriv"):
+        return [*_UNPRIVILEGED, *command]
+    return command
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """See the child to its end: politely, then not."""
+    if child.stdout is not None:
+        child.stdout.close()
+    for how in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(0 if child.poll() is not None else STOP_SECONDS)
+            return
+        child.send_signal(how)
+    child.wait()
+
+
+def _failure(interface: str, text: str) -> CaptureError | UsageError:
+    """What dumpcap says, in one line with the next step."""
+    told = [line for line in text.splitlines() if line.strip() and not line.startswith("Capturing on")]
+    why = " ".join(told)[:300].removeprefix("dumpcap: ").strip() or "dumpcap failed without a word"
+    low = why.lower()
+    if "permission" in low or "not permitted" in low:
+        return CaptureError(
+            f"{interface}: no permission to capture", "run as root, or join the group wireshark"
+        )
+    if "no such device" in low or "no device named" in low or "no interface" in low:
+        return UsageError(f"{interface}: no such interface", "dumpcap -D lists them")
+    if "filter" in low:
+        return UsageError(f"{interface}: {why}", "the filter's language is that of man pcap-filter")
+    return CaptureError(f"{interface}: {why}")
