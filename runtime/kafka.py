@@ -1,6 +1,6 @@
 """Kafka clients made one way: idempotent producer, consumer that commits when told, declared topics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -11,10 +11,16 @@ from runtime.settings import KafkaSettings
 ANSWER_SECONDS = 15.0
 
 
-def producer(settings: KafkaSettings, client_id: str) -> Producer:
-    """An idempotent producer, acks=all, zstd; delivery reports tell of every message."""
+def producer(
+    settings: KafkaSettings, client_id: str, on_error: Callable[[KafkaError], None] | None = None
+) -> Producer:
+    """An idempotent producer, acks=all, zstd; delivery reports tell of every message.
+
+    `on_error` hears of brokers that go away; the client itself reconnects.
+    """
     return Producer(
         {
+            **({"error_cb": on_error} if on_error else {}),
             "bootstrap.servers": settings.bootstrap,
             "client.id": client_id,
             "enable.idempotence": True,

@@ -15,6 +15,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.errors import ConfigError
 
+# Private, shared, link-local and loopback addresses (RFC 1918, 6598, 3927, 4193, 4291).
+LOCAL_NETWORKS = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "127.0.0.0/8",
+    "fc00::/7",
+    "fe80::/10",
+    "::1/128",
+)
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_]{0,62}$"
 
 
@@ -57,9 +69,14 @@ class ElasticsearchSettings(BaseModel):
 
 
 class WorkerSettings(BaseModel):
-    """The Faust worker: allowed lateness of events, idle time before a partition is closed, in seconds."""
+    """The Faust worker; times are in seconds.
 
-    lateness: float = Field(default=10.0, ge=0)
+    `lateness` is how far events may come out of order in event time: a flow's record comes when the flow is
+    over, so it covers the engine's longest idle timeout. `idle_close` is the time without events after which
+    a partition no longer holds windows open.
+    """
+
+    lateness: float = Field(default=330.0, ge=0)
     idle_close: float = Field(default=15.0, gt=0)
     window: float = Field(default=60.0, gt=0)
     web_port: int = 6066
@@ -76,6 +93,7 @@ class Settings(BaseSettings):
 
     namespace: str = Field(default="default", pattern=NAMESPACE_PATTERN)
     sensor: str = Field(default_factory=socket.gethostname)
+    local_networks: list[str] = Field(default_factory=lambda: list(LOCAL_NETWORKS))
     state: Path = Field(default_factory=state_dir)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.errors import SchemaError
 
 M = TypeVar("M", bound=BaseModel)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; the same safe subset
 FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*)$")]
 
 
@@ -178,7 +179,8 @@ def fields_of(dataset: Dataset) -> dict[str, FieldSpec]:
 
 def _parse(file: Traversable, model: type[M]) -> M:
     try:
-        return model.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        return model.model_validate(yaml.load(text, Loader=LOADER))  # noqa: S506  # it is a safe loader
     except yaml.YAMLError as error:
         raise SchemaError(f"{file.name}: not YAML: {error}") from error
     except ValidationError as error:

@@ -1,0 +1,134 @@
+"""The generic decoder: a dataset's YAML is enough to turn a layer of tshark's tree into a unit.
+
+A protocol whose structure YAML cannot say subclasses Decoder and overrides `units`, and where request and
+response tell something only together, `complete`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from producers.decoders.convert import CONVERTERS
+from producers.decoders.tree import Columns, Tree, collect
+from producers.decoders.unit import Place, Role, Unit
+from schemas.errors import SchemaError
+from schemas.model import Condition, Dataset, Of, Transaction
+
+
+class _Column(NamedTuple):
+    """One ECS field, ready to be read from tshark's columns."""
+
+    name: str
+    tshark: tuple[str, ...]
+    convert: Callable[[str], object]
+    array: bool
+    of: Of
+
+
+class Decoder:
+    """Turns a layer into units, by the dataset's YAML."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        if dataset.transaction is None or dataset.tshark is None:
+            raise SchemaError(f"{dataset.name}: nothing to decode without tshark: and transaction:")
+        self.dataset = dataset
+        self.transaction: Transaction = dataset.transaction
+        self._columns = [_column(dataset, name) for name in dataset.fields if dataset.fields[name].tshark]
+        self._wanted = self._all_wanted()
+
+    def extra_fields(self) -> frozenset[str]:
+        """Names of tshark fields that `units` reads beyond those of the YAML."""
+        return frozenset()
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """Yield the units in one occurrence of the dataset's layer (`protocol` of them) in a packet."""
+        columns = self.columns(layer)
+        role = self.role(columns)
+        if role is not None:
+            yield Unit(role, self.read(columns, role), place, protocol, self.key(columns))
+
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+        """Add to the merged fields of an event what request and response tell together."""
+
+    def match(self, request: Unit, response: Unit) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether the response belongs to the request, whose key is the same."""
+        return True
+
+    def interim(self, response: Unit) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether the final response to the same request is still to come."""
+        return False
+
+    def told_all(self, parts: list[Unit]) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether a connection has told all that it will tell."""
+        return False
+
+    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # for subclasses
+        """Add what a connection's parts tell together to their merged fields; return OK, Error or nothing."""
+        return ""
+
+    def client_is_initiator(self, parts: list[Unit]) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether the flow's initiator is the connection's client."""
+        return True
+
+    def columns(self, layer: Tree) -> Columns:
+        """The values of every field that is wanted, by tshark's names."""
+        return collect(layer, self._wanted)
+
+    def role(self, columns: Columns) -> Role | None:
+        """The unit's part in its transaction; None where it is neither request nor response."""
+        transaction = self.transaction
+        if transaction.kind == "single":
+            return Role.SINGLE
+        if transaction.kind == "connection":
+            return Role.PART
+        if _holds(transaction.request, columns):
+            return Role.REQUEST
+        if _holds(transaction.response, columns):
+            return Role.RESPONSE
+        return None
+
+    def key(self, columns: Columns) -> tuple[str, ...]:
+        """The values that request and response have in common."""
+        return tuple(columns[name][0] if name in columns else "" for name in self.transaction.key)
+
+    def read(self, columns: Columns, role: Role) -> dict[str, Any]:
+        """The ECS fields that the YAML reads from tshark's columns for a unit of this role."""
+        fields: dict[str, Any] = {}
+        skip = {Role.REQUEST: Of.RESPONSE, Role.RESPONSE: Of.REQUEST}.get(role)
+        for column in self._columns:
+            if column.of is skip:
+                continue
+            for name in column.tshark:
+                if name in columns:
+                    value = _convert(column, columns[name])
+                    if value is not None:
+                        fields[column.name] = value
+                        break
+        return fields
+
+    def _all_wanted(self) -> frozenset[str]:
+        wanted = {name for column in self._columns for name in column.tshark}
+        wanted.update(self.transaction.key)
+        wanted.update(c.field for c in (self.transaction.request, self.transaction.response) if c)
+        return frozenset(wanted) | self.extra_fields()
+
+
+def _column(dataset: Dataset, name: str) -> _Column:
+    spec = dataset.fields[name]
+    if spec.convert not in CONVERTERS:
+        raise SchemaError(
+            f"{dataset.name}.yaml: fields.{name}.convert: there is no converter {spec.convert!r}"
+        )
+    return _Column(name, spec.tshark, CONVERTERS[spec.convert], spec.array, spec.of)
+
+
+def _convert(column: _Column, values: list[str]) -> object:
+    if not column.array:
+        return column.convert(values[0])
+    converted = [value for value in map(column.convert, values) if value is not None]
+    return converted or None
+
+
+def _holds(condition: Condition | None, columns: Columns) -> bool:
+    if condition is None or condition.field not in columns:
+        return False
+    return not condition.values or columns[condition.field][0] in condition.values

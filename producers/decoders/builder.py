@@ -1,0 +1,274 @@
+"""Transactions and flow records as ECS events: the envelope, the ids, the order of things."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from producers.decoders.base import Decoder
+from producers.decoders.protocols import PROTOCOL_NAMES
+from producers.decoders.transactions import Transaction
+from producers.decoders.unit import Role, Unit
+from producers.engine.model import Flow, FlowRecord
+from schemas.events import ECS_VERSION, Event, event_id, put, timestamp
+from schemas.model import Dataset, FieldType, datasets
+
+MAX_TEXT = 8191
+MAX_ITEMS = 1000
+_REMEMBERED_ORDINALS = 65_536
+_ENDS = ("source", "destination")
+_COPIES = {"source": "client", "destination": "server"}
+
+
+class EventBuilder:
+    """Builds events for one sensor and namespace. The same packets give the same event ids."""
+
+    def __init__(self, namespace: str, sensor: str, local_networks: Iterable[str] = ()) -> None:
+        self._namespace = namespace
+        self._observer = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
+        self._direction = _direction(tuple(ip_network(text) for text in local_networks))
+        self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
+        self._flow = datasets()["flow"]
+
+    def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
+        """The event of a transaction."""
+        dataset, units = decoder.dataset, transaction.units
+        fields, status = _merged(decoder, transaction)
+        first, last = units[0].place, units[-1].place
+        flow = first.flow
+        forward = _client_is_initiator(decoder, transaction)
+        scope = flow.community_id if flow else units[0].scope or "-"
+        ordinal = self._ordinal(dataset.dataset, scope, first.time_ns)
+        identity = event_id(dataset.dataset, scope, first.time_ns, ordinal)
+        event = self._envelope(
+            dataset, identity, first.time_ns, (first.time_ns, last.time_ns), first.interface
+        )
+        network: dict[str, Any] = {}
+        if flow is not None:
+            network = self._add_flow(event, flow, forward=forward)
+            network["protocol"] = PROTOCOL_NAMES.get(units[0].protocol, units[0].protocol)
+            self._add_sizes(event, network, units, forward=forward)
+        if flow is None:
+            network["protocol"] = dataset.protocol
+            for unit in units:
+                for name, value in unit.endpoints.items():
+                    put(event, name, value)
+        event["network"] = network
+        put(event, "netflight.frame", {"first": first.frame, "last": last.frame})
+        if first.path:
+            put(event, "log.file.path", first.path)
+        if status:
+            event["network_traffic"] = {"status": status}
+            event["event"]["outcome"] = "success" if status == "OK" else "failure"
+        cut: list[str] = []
+        for name, value in fields.items():
+            put(event, name, _capped(name, value, cut))
+        if cut:
+            put(event, "netflight.field.truncated", cut)
+        _add_copies(event)
+        _add_related(event, dataset, fields, units)
+        return event
+
+    def flow(self, record: FlowRecord, path: str) -> Event:
+        """The event of a flow record."""
+        flow = record.flow
+        born = f"{flow.start_ns}|{flow.ordinal}"
+        identity = event_id(self._flow.dataset, flow.community_id, flow.end_ns, f"{born}|{record.final}")
+        event = self._envelope(
+            self._flow, identity, flow.end_ns, (flow.start_ns, flow.end_ns), flow.interface
+        )
+        network = self._add_flow(event, flow, forward=True)
+        if flow.protocols:
+            network["protocol"] = flow.protocols[0]
+        network["bytes"] = flow.source_bytes + flow.destination_bytes
+        network["packets"] = flow.source_packets + flow.destination_packets
+        event["network"] = network
+        event["source"].update(packets=flow.source_packets, bytes=flow.source_bytes)
+        event["destination"].update(packets=flow.destination_packets, bytes=flow.destination_bytes)
+        event["flow"] = {
+            "id": event_id("flow", flow.community_id, flow.start_ns, flow.ordinal),
+            "final": record.final,
+        }
+        told = {
+            "state": flow.state,
+            "history": flow.history,
+            "end_reason": flow.end_reason,
+            "protocols": list(flow.protocols),
+        }
+        kept: dict[str, Any] = {name: value for name, value in told.items() if value}
+        if flow.transport == "tcp":
+            kept["retransmits"] = flow.retransmits
+        event.setdefault("netflight", {})["flow"] = kept
+        if path:
+            put(event, "log.file.path", path)
+        _add_copies(event)
+        _add_related(event, self._flow, {}, ())
+        return event
+
+    def _envelope(
+        self, dataset: Dataset, identity: str, at_ns: int, span: tuple[int, int], interface: str
+    ) -> Event:
+        start, end = span[0], max(span)
+        observer = dict(self._observer)
+        event: Event = {
+            "@timestamp": timestamp(at_ns),
+            "ecs": {"version": ECS_VERSION},
+            "event": {
+                "id": identity,
+                "kind": dataset.event.kind,
+                "category": list(dataset.event.category),
+                "type": list(dataset.event.type),
+                "action": dataset.event.action,
+                "module": dataset.dataset.partition(".")[0],
+                "dataset": dataset.dataset,
+                "start": timestamp(start),
+                "end": timestamp(end),
+                "duration": end - start,
+                "created": timestamp(time.time_ns()),
+            },
+            "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": self._namespace},
+            "observer": observer,
+        }
+        if interface:
+            event["observer"] = {**observer, "ingress": {"interface": {"name": interface}}}
+        return event
+
+    def _add_flow(self, event: Event, flow: Flow, *, forward: bool) -> dict[str, Any]:
+        """Set source and destination, the initiator's side first unless `forward` is false; return network."""
+        sides = (
+            _side(flow.source_ip, flow.source_port, flow.source_mac),
+            _side(flow.destination_ip, flow.destination_port, flow.destination_mac),
+        )
+        event["source"], event["destination"] = sides if forward else sides[::-1]
+        network: dict[str, Any] = {
+            "type": "ipv6" if flow.ip_version == 6 else "ipv4",
+            "transport": flow.transport,
+            "iana_number": str(flow.ip_protocol),
+            "community_id": flow.community_id,
+            "direction": self._direction(event["source"]["ip"], event["destination"]["ip"]),
+        }
+        if flow.vlan_ids:
+            network["vlan"] = {"id": str(flow.vlan_ids[0])}
+            if len(flow.vlan_ids) > 1:
+                network["inner"] = {"vlan": {"id": str(flow.vlan_ids[-1])}}
+        if flow.tunnel is not None:
+            event["netflight"] = {
+                "tunnel": {
+                    "type": flow.tunnel.kind,
+                    "source": {"ip": flow.tunnel.source_ip},
+                    "destination": {"ip": flow.tunnel.destination_ip},
+                }
+            }
+        return network
+
+    def _add_sizes(
+        self, event: Event, network: dict[str, Any], units: Sequence[Unit], *, forward: bool
+    ) -> None:
+        """Set packets and payload bytes of both sides, each packet counted once."""
+        seen = {unit.place.frame: unit.place for unit in units}
+        for end in _ENDS:
+            places = [p for p in seen.values() if (p.from_initiator == forward) == (end == "source")]
+            event[end]["packets"] = len(places)
+            event[end]["bytes"] = sum(place.length for place in places)
+        network["packets"] = len(seen)
+        network["bytes"] = sum(place.length for place in seen.values())
+
+    def _ordinal(self, dataset: str, scope: str, time_ns: int) -> int:
+        key = (dataset, scope, time_ns)
+        ordinal = self._ordinals.get(key, -1) + 1
+        self._ordinals[key] = ordinal
+        if len(self._ordinals) > _REMEMBERED_ORDINALS:
+            self._ordinals.popitem(last=False)
+        return ordinal
+
+
+def _merged(decoder: Decoder, transaction: Transaction) -> tuple[dict[str, Any], str]:
+    """The fields of all units together, the earlier ones first, and the status."""
+    fields: dict[str, Any] = {}
+    for unit in transaction.units:
+        for name, value in unit.fields.items():
+            fields.setdefault(name, value)
+    if transaction.parts:
+        return fields, decoder.summarise(list(transaction.parts), fields)
+    decoder.complete(fields, transaction.request, transaction.response)
+    if transaction.response is not None:
+        return fields, transaction.response.status
+    paired = transaction.request is not None and transaction.request.role is Role.REQUEST
+    return fields, "Error" if paired else ""
+
+
+def _client_is_initiator(decoder: Decoder, transaction: Transaction) -> bool:
+    if transaction.parts:
+        return decoder.client_is_initiator(list(transaction.parts))
+    if transaction.request is not None:
+        return transaction.request.place.from_initiator
+    return transaction.response is None or not transaction.response.place.from_initiator
+
+
+def _side(ip: str, port: int | None, mac: str) -> dict[str, Any]:
+    side: dict[str, Any] = {"ip": ip}
+    if port is not None:
+        side["port"] = port
+    if mac:
+        side["mac"] = mac
+    return side
+
+
+def _add_copies(event: Event) -> None:
+    for end, copy in _COPIES.items():
+        if end in event:
+            event[copy] = dict(event[end])
+
+
+def _add_related(event: Event, dataset: Dataset, fields: dict[str, Any], units: Sequence[Unit]) -> None:
+    addresses: dict[str, None] = {}
+    for end in _ENDS:
+        if "ip" in event.get(end, {}):
+            addresses[event[end]["ip"]] = None
+    for name, value in fields.items():
+        spec = dataset.fields.get(name)
+        if (spec is not None and spec.type is FieldType.IP) or name == "network.forwarded_ip":
+            told = value if isinstance(value, list) else [value]
+            addresses.update(dict.fromkeys(told[:MAX_ITEMS]))
+    for unit in units:
+        addresses.update(dict.fromkeys(unit.addresses))
+    hosts = dict.fromkeys(host[:MAX_TEXT] for unit in units for host in unit.hosts)
+    hashes = dict.fromkeys(value for unit in units for value in unit.hashes)
+    related = {"ip": list(addresses), "hosts": list(hosts), "hash": list(hashes)}
+    if any(related.values()):
+        event["related"] = {name: values for name, values in related.items() if values}
+
+
+def _capped(name: str, value: Any, cut: list[str]) -> Any:
+    """A value within the size limits; what was cut is named in `cut`."""
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        cut.append(name)
+        return value[:MAX_TEXT]
+    if isinstance(value, list):
+        if len(value) > MAX_ITEMS:
+            cut.append(name)
+        inner: list[str] = []
+        kept = [_capped(name, item, inner) for item in value[:MAX_ITEMS]]
+        cut.extend(inner[:1] if name not in cut else ())
+        return kept
+    if isinstance(value, dict):
+        return {key: _capped(f"{name}.{key}", item, cut) for key, item in value.items()}
+    return value
+
+
+def _direction(local: tuple[IPv4Network | IPv6Network, ...]) -> Any:
+    """A function of two addresses that says inbound, outbound, internal or external."""
+
+    @lru_cache(maxsize=65_536)
+    def is_local(text: str) -> bool:
+        address = ip_address(text.partition("%")[0])
+        return any(address in network for network in local if network.version == address.version)
+
+    def direction(source: str, destination: str) -> str:
+        if is_local(source):
+            return "internal" if is_local(destination) else "outbound"
+        return "inbound" if is_local(destination) else "external"
+
+    return direction

@@ -1,0 +1,51 @@
+"""ICMP and ICMPv6: echoes are paired, everything else is a message of its own."""
+
+from collections.abc import Iterator
+
+from producers.decoders.base import Decoder
+from producers.decoders.convert import ip, number
+from producers.decoders.tables import name_of
+from producers.decoders.tree import Tree
+from producers.decoders.unit import Place, Role, Unit
+
+_ECHO = {"icmp": ({8: Role.REQUEST, 0: Role.RESPONSE}), "icmpv6": ({128: Role.REQUEST, 129: Role.RESPONSE})}
+_TARGETS = ("icmpv6.nd.ns.target_address", "icmpv6.nd.na.target_address", "icmpv6.rd.na.target_address")
+
+
+class IcmpDecoder(Decoder):
+    """Units of ICMP messages. Only the message's own fields are read, never those of a packet quoted in it."""
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """One unit per message."""
+        kind = number(str(layer.get(f"{protocol}.type")))
+        if kind is None:
+            return
+        code = number(str(layer.get(f"{protocol}.code"))) or 0
+        role = _ECHO[protocol].get(kind, Role.SINGLE)
+        side = "response" if role is Role.RESPONSE else "request"
+        base = f"network_traffic.icmp.{side}"
+        fields: dict[str, object] = {
+            "network_traffic.icmp.version": 6 if protocol == "icmpv6" else 4,
+            f"{base}.type": kind,
+            f"{base}.code": code,
+            f"{base}.message": name_of(f"{protocol}_type", kind) or f"Type{kind}",
+        }
+        echo = "icmp" if protocol == "icmp" else "icmpv6.echo"
+        identifier, sequence = layer.get(f"{echo}.ident"), layer.get(f"{echo}.seq")
+        identifier = identifier if identifier is not None else layer.get(f"{echo}.identifier")
+        sequence = sequence if sequence is not None else layer.get(f"{echo}.sequence_number")
+        for name, value in (("identifier", identifier), ("sequence", sequence)):
+            told = number(str(value))
+            if told is not None:
+                fields[f"netflight.icmp.{name}"] = told
+        target = next((ip(str(layer[name])) for name in _TARGETS if name in layer), None)
+        if target:
+            fields["netflight.icmp.target.ip"] = target
+        yield Unit(
+            role,
+            fields,
+            place,
+            protocol,
+            key=(str(identifier), str(sequence)),
+            status="OK" if role is Role.RESPONSE else "",
+        )

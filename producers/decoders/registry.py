@@ -1,0 +1,29 @@
+"""Which decoder turns a dataset's layers into units: `fields` needs no code, the others have a module each."""
+
+from producers.decoders.arp import ArpDecoder
+from producers.decoders.base import Decoder
+from producers.decoders.dns import DnsDecoder
+from producers.decoders.http import HttpDecoder
+from producers.decoders.icmp import IcmpDecoder
+from producers.decoders.ssh import SshDecoder
+from producers.decoders.tls import TlsDecoder
+from schemas.errors import SchemaError
+from schemas.model import Dataset
+
+DECODERS: dict[str, type[Decoder]] = {
+    "fields": Decoder,
+    "arp": ArpDecoder,
+    "dns": DnsDecoder,
+    "http": HttpDecoder,
+    "icmp": IcmpDecoder,
+    "ssh": SshDecoder,
+    "tls": TlsDecoder,
+}
+
+
+def decoder_for(dataset: Dataset) -> Decoder:
+    """The decoder of a dataset; raises SchemaError where the name in its YAML is unknown."""
+    if dataset.decoder not in DECODERS:
+        known = ", ".join(sorted(DECODERS))
+        raise SchemaError(f"{dataset.name}.yaml: decoder: {dataset.decoder!r} is none of {known}")
+    return DECODERS[dataset.decoder](dataset)

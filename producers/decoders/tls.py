@@ -1,0 +1,207 @@
+"""TLS, DTLS and the hellos in QUIC: the parts of a handshake, and what they tell together."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from producers.decoders.base import Decoder
+from producers.decoders.certificates import certificate_fields
+from producers.decoders.convert import number
+from producers.decoders.ja4 import ClientHello, is_grease, ja4
+from producers.decoders.tables import name_of, name_or_number
+from producers.decoders.tree import Tree, collect, find_all, holders, texts
+from producers.decoders.unit import Place, Role, Unit
+
+CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11
+CHANGE_CIPHER_SPEC, ALERT, APPLICATION_DATA = "20", "21", "23"
+_TRANSPORT = {"tls": "t", "dtls": "d", "quic": "q"}
+_PRE_SHARED_KEY = "41"
+
+
+class _Part(NamedTuple):
+    """What a part of a connection says beyond its fields."""
+
+    kind: str
+    session: str = ""
+    resumed: bool = False
+    alert: str = ""
+    fatal: bool = False
+    chain: tuple[bytes, ...] = ()
+
+
+class TlsDecoder(Decoder):
+    """Parts: hellos, certificates, the switch to encryption, alerts in clear."""
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """Yield one part for each telling handshake message or record of the layer."""
+        prefix = "dtls" if protocol == "dtls" else "tls"
+        for message in find_all(layer, f"{prefix}.handshake"):
+            kind = number(str(message.get(f"{prefix}.handshake.type")))
+            if kind == CLIENT_HELLO:
+                yield self._client_hello(message, prefix, protocol, place)
+            elif kind == SERVER_HELLO:
+                yield self._server_hello(message, prefix, protocol, place)
+            elif kind == CERTIFICATE:
+                yield from self._certificates(message, prefix, protocol, place)
+        yield from self._records(layer, prefix, protocol, place)
+
+    def told_all(self, parts: list[Unit]) -> bool:
+        """Whether both sides went on to encryption, or one gave up."""
+        if any(unit.extra.fatal for unit in parts):
+            return True
+        return _established(parts)
+
+    def client_is_initiator(self, parts: list[Unit]) -> bool:
+        """The client is who sent the client hello, or did not send the server hello."""
+        for unit in parts:
+            if unit.extra.kind in ("client_hello", "server_hello"):
+                sent_by_client: bool = unit.extra.kind == "client_hello"
+                return unit.place.from_initiator == sent_by_client
+        return True
+
+    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:
+        """Tell the version, whether the session was resumed and established, and the alerts."""
+        kinds = {unit.extra.kind: unit.extra for unit in parts}
+        server, client = kinds.get("server_hello"), kinds.get("client_hello")
+        established = _established(parts)
+        fields["tls.established"] = established
+        self._read_certificates(parts, fields)
+        if server is not None:
+            echoed = bool(client and client.session and client.session == server.session)
+            older = fields.get("tls.version") != "1.3" and "certificate" not in kinds
+            fields["tls.resumed"] = server.resumed or (echoed and older)
+        if fields.get("tls.version"):
+            fields["tls.version_protocol"] = "ssl" if fields["tls.version"] in ("2.0", "3.0") else "tls"
+            if any(unit.protocol == "dtls" for unit in parts):
+                fields["tls.version_protocol"] = "dtls"
+        alerts = [unit.extra.alert for unit in parts if unit.extra.alert]
+        if alerts:
+            fields["netflight.tls.alerts"] = alerts
+        if any(unit.extra.fatal for unit in parts):
+            return "Error"
+        return "OK" if established else ""
+
+    def _read_certificates(self, parts: list[Unit], fields: dict[str, Any]) -> None:
+        client_is_initiator = self.client_is_initiator(parts)
+        for unit in reversed(parts):
+            if unit.extra.kind == "certificate":
+                side = "client" if unit.place.from_initiator == client_is_initiator else "server"
+                told = certificate_fields(unit.extra.chain[0], side)
+                fields.update((name, value) for name, value in told.items() if name in self.dataset.fields)
+                if side == "server":
+                    fields["netflight.tls.server.certificates"] = len(unit.extra.chain)
+
+    def _client_hello(self, message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
+        hs = f"{prefix}.handshake"
+        names = ("ciphersuite", "extension.type", "extensions.supported_version", "extensions_alpn_str")
+        rest = ("extensions_server_name", "session_id", "ja3", "version")
+        columns = collect(message, frozenset(f"{hs}.{name}" for name in names + rest))
+        ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
+        alpn = columns.get(f"{hs}.extensions_alpn_str", [""])[0]
+        hello = ClientHello(
+            transport=_TRANSPORT[protocol],
+            version=next(iter(_numbers(columns.get(f"{hs}.version"))), 0),
+            supported_versions=_numbers(columns.get(f"{hs}.extensions.supported_version")),
+            ciphers=ciphers,
+            extensions=_numbers(columns.get(f"{hs}.extension.type")),
+            signature_algorithms=_signature_algorithms(message, hs),
+            alpn=alpn.encode("latin-1", "replace"),
+        )
+        fields: dict[str, Any] = {"netflight.tls.client.ja4": ja4(hello)}
+        hashes = [fields["netflight.tls.client.ja4"]]
+        ja3 = columns.get(f"{hs}.ja3", [""])[0]
+        if ja3:
+            fields["tls.client.ja3"] = ja3
+            hashes.append(ja3)
+        offered = [
+            name_of("tls_cipher", cipher) or f"0x{cipher:04X}" for cipher in ciphers if not is_grease(cipher)
+        ]
+        if offered:
+            fields["tls.client.supported_ciphers"] = offered
+        server_name = columns.get(f"{hs}.extensions_server_name", [""])[0]
+        if server_name:
+            fields["tls.client.server_name"] = server_name
+        part = _Part("client_hello", session=columns.get(f"{hs}.session_id", [""])[0])
+        hosts = [server_name] if server_name else []
+        return Unit(Role.PART, fields, place, protocol, hosts=hosts, hashes=hashes, extra=part)
+
+    def _server_hello(self, message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
+        hs = f"{prefix}.handshake"
+        names = ("ciphersuite", "extension.type", "extensions.supported_version", "extensions_alpn_str")
+        rest = ("session_id", "ja3s", "version")
+        columns = collect(message, frozenset(f"{hs}.{name}" for name in names + rest))
+        fields: dict[str, Any] = {}
+        versions = _numbers(columns.get(f"{hs}.extensions.supported_version")) or _numbers(
+            columns.get(f"{hs}.version")
+        )
+        if versions:
+            fields["tls.version"] = name_or_number("tls_version", versions[0])
+        ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
+        if ciphers:
+            fields["tls.cipher"] = name_of("tls_cipher", ciphers[0]) or f"0x{ciphers[0]:04X}"
+        agreed = columns.get(f"{hs}.extensions_alpn_str", [""])[0]
+        if agreed:
+            fields["tls.next_protocol"] = agreed
+        ja3s = columns.get(f"{hs}.ja3s", [""])[0]
+        if ja3s:
+            fields["tls.server.ja3s"] = ja3s
+        part = _Part(
+            "server_hello",
+            session=columns.get(f"{hs}.session_id", [""])[0],
+            resumed=_PRE_SHARED_KEY in columns.get(f"{hs}.extension.type", []),
+        )
+        return Unit(Role.PART, fields, place, protocol, hashes=[ja3s] if ja3s else [], extra=part)
+
+    def _certificates(self, message: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
+        raw = collect(message, frozenset({f"{prefix}.handshake.certificate"}))
+        chain = [_bytes(text) for text in raw.get(f"{prefix}.handshake.certificate", [])]
+        if not chain or not chain[0]:
+            return
+        digest = hashlib.sha256(chain[0]).hexdigest().upper()
+        part = _Part("certificate", chain=tuple(chain))
+        yield Unit(Role.PART, {}, place, protocol, hashes=[digest], extra=part)
+
+    def _records(self, layer: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
+        for record in holders(layer, f"{prefix}.record.content_type"):
+            for content in texts(record[f"{prefix}.record.content_type"])[:1]:
+                if content in (CHANGE_CIPHER_SPEC, APPLICATION_DATA):
+                    yield Unit(Role.PART, {}, place, protocol, extra=_Part("encrypted"))
+                elif content == ALERT:
+                    part = _alert(record, prefix)
+                    if part is not None:
+                        yield Unit(Role.PART, {}, place, protocol, extra=part)
+
+
+def _established(parts: list[Unit]) -> bool:
+    if not any(unit.extra.kind == "server_hello" for unit in parts):
+        return False
+    sides = {unit.place.from_initiator for unit in parts if unit.extra.kind == "encrypted"}
+    return len(sides) == 2
+
+
+def _alert(record: Tree, prefix: str) -> _Part | None:
+    found = collect(record, frozenset({f"{prefix}.alert_message.desc", f"{prefix}.alert_message.level"}))
+    described = _numbers(found.get(f"{prefix}.alert_message.desc"))
+    if not described:
+        return None
+    fatal = found.get(f"{prefix}.alert_message.level", [""])[0] == "2"
+    return _Part("alert", alert=name_or_number("tls_alert", described[0]), fatal=fatal)
+
+
+def _signature_algorithms(message: Tree, hs: str) -> list[int]:
+    """The algorithms of extension 13 alone: extension 50 lists others under the same field."""
+    for extension in holders(message, f"{hs}.extension.type"):
+        if "13" in texts(extension[f"{hs}.extension.type"]):
+            return _numbers(collect(extension, frozenset({f"{hs}.sig_hash_alg"})).get(f"{hs}.sig_hash_alg"))
+    return []
+
+
+def _numbers(values: list[str] | None) -> list[int]:
+    return [value for value in map(number, values or []) if value is not None]
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        return b""

@@ -1,0 +1,218 @@
+"""Units become transactions: a request meets its response, the parts of a connection come together.
+
+Time is packet time. What is over leaves in the order it began, so the same packets give the same events.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from producers.decoders.base import Decoder
+from producers.decoders.unit import Role, Unit
+from producers.engine.model import Flow
+from schemas.events import NANOSECONDS
+
+_MAX_PARTS = 64
+
+
+class Transaction(NamedTuple):
+    """One event to be: its units in the order they were seen, `request` and `response` where they have roles."""
+
+    request: Unit | None
+    response: Unit | None
+    parts: tuple[Unit, ...] = ()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Every unit of the transaction."""
+        return self.parts or tuple(unit for unit in (self.request, self.response) if unit is not None)
+
+
+class Tracker:
+    """What a dataset does with units, behind one interface; `expire` and `end` yield what is over."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self._timeout_ns = int(decoder.transaction.timeout * NANOSECONDS)
+
+    def add(self, unit: Unit) -> Iterator[Transaction]:
+        """Take a unit in; yield the transactions that are complete with it."""
+        yield Transaction(request=unit, response=None)
+
+    def expire(self, now_ns: int) -> Iterator[Transaction]:  # noqa: ARG002  # nothing waits here
+        """Yield the transactions that have waited too long by `now_ns`."""
+        yield from ()
+
+    def end(self, flow: Flow) -> Iterator[Transaction]:  # noqa: ARG002  # nothing waits here
+        """Yield what is left of a flow that has ended."""
+        yield from ()
+
+    def close(self) -> Iterator[Transaction]:
+        """Yield everything that is left."""
+        yield from ()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    unit: Unit
+    where: tuple[object, ...]
+    done: bool = False
+
+
+class PairTracker(Tracker):
+    """Requests wait for the response with the same key, on the same flow unless the dataset says otherwise."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self._by_key: dict[tuple[object, ...], deque[_Waiting]] = {}
+        self._by_flow: dict[int, list[_Waiting]] = {}
+        self._by_age: deque[_Waiting] = deque()
+        self._done = 0
+
+    def add(self, unit: Unit) -> Iterator[Transaction]:
+        """Keep a request; yield a response with its request, or alone where none waits."""
+        if unit.role is Role.SINGLE:
+            yield Transaction(request=unit, response=None)
+            return
+        flow = None if self.decoder.transaction.any_flow else unit.place.flow
+        where = (id(flow), *unit.key)
+        if unit.role is Role.REQUEST:
+            waiting = _Waiting(unit, where)
+            self._by_key.setdefault(where, deque()).append(waiting)
+            self._by_age.append(waiting)
+            if unit.place.flow is not None:
+                self._by_flow.setdefault(id(unit.place.flow), []).append(waiting)
+            return
+        found = self._find(where, unit)
+        if self.decoder.interim(unit):
+            return
+        if found is not None:
+            self._forget(found)
+        yield Transaction(found.unit if found else None, unit)
+
+    def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
+        for waiting in self._by_key.get(where, ()):
+            other_side = waiting.unit.place.from_initiator != response.place.from_initiator
+            if (other_side or response.place.flow is None) and self.decoder.match(waiting.unit, response):
+                return waiting
+        return None
+
+    def expire(self, now_ns: int) -> Iterator[Transaction]:
+        """Yield the requests that nobody answered in time."""
+        by_age = self._by_age
+        while by_age and (by_age[0].done or by_age[0].unit.place.time_ns + self._timeout_ns < now_ns):
+            yield from self._give_up(by_age.popleft())
+
+    def end(self, flow: Flow) -> Iterator[Transaction]:
+        """Yield the unanswered requests of a flow."""
+        for waiting in self._by_flow.pop(id(flow), ()):
+            yield from self._give_up(waiting)
+
+    def close(self) -> Iterator[Transaction]:
+        """Yield every unanswered request."""
+        while self._by_age:
+            yield from self._give_up(self._by_age.popleft())
+
+    def _give_up(self, waiting: _Waiting) -> Iterator[Transaction]:
+        if not waiting.done:
+            self._forget(waiting)
+            yield Transaction(waiting.unit, None)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        waiting.done = True
+        queue = self._by_key[waiting.where]
+        queue.remove(waiting)
+        if not queue:
+            del self._by_key[waiting.where]
+        of_flow = self._by_flow.get(id(waiting.unit.place.flow))
+        if of_flow is not None:
+            of_flow.remove(waiting)
+            if not of_flow:
+                del self._by_flow[id(waiting.unit.place.flow)]
+        self._compact()
+
+    def _compact(self) -> None:
+        """Let go of answered requests now and then, so that memory follows what waits."""
+        self._done += 1
+        if self._done > 1000 and self._done > len(self._by_age) // 2:
+            self._by_age = deque(waiting for waiting in self._by_age if not waiting.done)
+            self._done = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    flow: Flow | None
+    parts: list[Unit] = field(default_factory=list)
+    told: bool = False
+
+
+class ConnectionTracker(Tracker):
+    """The parts of a flow become one transaction when they have told all, or the flow ends, or time is up."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self._open: OrderedDict[int, _Connection] = OrderedDict()
+        self._told: dict[int, Flow] = {}
+
+    def add(self, unit: Unit) -> Iterator[Transaction]:
+        """Add a part; yield the connection when it has told all."""
+        flow = unit.place.flow
+        if flow is None:
+            yield Transaction(None, None, (unit,))
+            return
+        if id(flow) in self._told:
+            return
+        connection = self._open.setdefault(id(flow), _Connection(flow))
+        if not _repeats(connection.parts, unit):
+            connection.parts.append(unit)
+        if self.decoder.told_all(connection.parts) or len(connection.parts) == _MAX_PARTS:
+            yield from self._tell(self._open.pop(id(flow)), more=True)
+
+    def expire(self, now_ns: int) -> Iterator[Transaction]:
+        """Yield the connections whose handshake has taken too long."""
+        while self._open:
+            oldest = next(iter(self._open.values()))
+            if oldest.parts[0].place.time_ns + self._timeout_ns >= now_ns:
+                return
+            self._open.popitem(last=False)
+            yield from self._tell(oldest, more=True)
+
+    def end(self, flow: Flow) -> Iterator[Transaction]:
+        """Yield what is known of a connection whose flow has ended."""
+        self._told.pop(id(flow), None)
+        connection = self._open.pop(id(flow), None)
+        if connection is not None:
+            yield from self._tell(connection, more=False)
+
+    def close(self) -> Iterator[Transaction]:
+        """Yield what is known of every connection left."""
+        while self._open:
+            yield from self._tell(self._open.popitem(last=False)[1], more=False)
+
+    def _tell(self, connection: _Connection, *, more: bool) -> Iterator[Transaction]:
+        if more and connection.flow is not None:
+            # The flow itself is kept, so that its id is not given to another while more parts may come.
+            self._told[id(connection.flow)] = connection.flow
+        if any(part.fields or part.hashes for part in connection.parts):
+            yield Transaction(None, None, tuple(connection.parts))
+
+
+def _repeats(parts: list[Unit], unit: Unit) -> bool:
+    """Whether the unit says nothing that a part of the same side has not said."""
+    return not unit.fields and any(
+        part.extra == unit.extra
+        and part.fields == unit.fields
+        and part.place.from_initiator == unit.place.from_initiator
+        for part in parts
+    )
+
+
+def tracker_for(decoder: Decoder) -> Tracker:
+    """The tracker for a decoder's kind of transaction."""
+    kinds: dict[str, type[Tracker]] = {
+        "single": Tracker,
+        "pair": PairTracker,
+        "connection": ConnectionTracker,
+    }
+    return kinds[decoder.transaction.kind](decoder)

@@ -1,0 +1,64 @@
+"""Reading tshark's JSON tree: objects keyed by field name or by label, equal keys merged into a list."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Tree = dict[str, Any]
+Columns = dict[str, list[str]]
+
+
+def layers_of(value: Any) -> list[Tree]:
+    """A layer as the list of its occurrences in the packet; a filtered layer has none."""
+    many = value if isinstance(value, list) else [value]
+    return [item for item in many if isinstance(item, dict) and "filtered" not in item]
+
+
+def collect(tree: Tree, wanted: frozenset[str]) -> Columns:
+    """The values of the wanted fields anywhere in the tree, in the order of the packet."""
+    found: Columns = {}
+    _collect(tree, wanted, found)
+    return found
+
+
+def _collect(tree: Tree, wanted: frozenset[str], found: Columns) -> None:
+    for key, value in tree.items():
+        if isinstance(value, str):
+            if key in wanted:
+                found.setdefault(key, []).append(value)
+        elif isinstance(value, dict):
+            _collect(value, wanted, found)
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict):
+                    _collect(item, wanted, found)
+                elif key in wanted and isinstance(item, str):
+                    found.setdefault(key, []).append(item)
+
+
+def find_all(tree: Tree, key: str) -> Iterator[Tree]:
+    """Every object under `key` anywhere in the tree, in the order of the packet, the outer before the inner."""
+    for name, value in tree.items():
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict):
+                if name == key:
+                    yield item
+                yield from find_all(item, key)
+
+
+def holders(tree: Tree, key: str) -> Iterator[Tree]:
+    """Every object that has `key` as a field, in the order of the packet."""
+    if key in tree:
+        yield tree
+    for value in tree.values():
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict):
+                yield from holders(item, key)
+
+
+def texts(value: Any) -> list[str]:
+    """A field's value as a list of texts, whether it was there never, once or often."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    return []

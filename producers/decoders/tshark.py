@@ -1,0 +1,239 @@
+"""One tshark as a child: packets in as pcapng on its stdin, one JSON record per packet out, in order.
+
+The child runs unprivileged, with an empty profile so that a user's preferences change nothing, and is driven
+without threads: `exchange` moves what can be moved both ways and never blocks on a full pipe.
+"""
+
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from producers.decoders.tree import Tree
+from producers.sources.packet import RawPacket
+from runtime.errors import DecoderError
+
+# Wireshark's limit for a captured packet (WTAP_MAX_PACKET_SIZE_STANDARD); longer ones are cut for it.
+_MAX_PACKET = 262_144
+_READ_SIZE = 1 << 20
+_WRITE_SIZE = 1 << 16
+_RECORD_END = b"\n  }"
+_SECTION = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+_EPB_HEAD = struct.Struct("<IIIIIII")
+_U32 = struct.Struct("<I")
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+# A block type that readers skip. tshark reads its input in 4 KiB pieces; this pushes what waits there on.
+_FILLER = struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + _U32.pack(16_384)
+
+PREFERENCES = {
+    "tcp.reassemble_out_of_order": "TRUE",
+    "ip.defragment": "TRUE",
+}
+
+
+def tshark_path() -> str:
+    """The path of tshark; raises DecoderError with what to install where there is none."""
+    path = shutil.which("tshark")
+    if path is None:
+        raise DecoderError("tshark is not installed", "apt-get install tshark")
+    return path
+
+
+class Tshark:
+    """A running tshark that dissects `protocols` and tells nothing else.
+
+    `live` flushes after every packet. `pending` is the number of packets written and not yet answered.
+    """
+
+    def __init__(
+        self, protocols: Sequence[str], preferences: Mapping[str, str], *, live: bool = False
+    ) -> None:
+        self.pending = 0
+        self._interfaces: dict[int, int] = {}
+        self._out = bytearray(_SECTION)
+        self._in = bytearray()
+        self._scanned = 0
+        self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
+        Path(self._profile.name).chmod(0o755)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
+        command = [
+            tshark_path(),
+            "-n",
+            "-r",
+            "-",
+            "-T",
+            "json",
+            "--no-duplicate-keys",
+            "-J",
+            " ".join(protocols),
+        ]
+        for name, value in {**PREFERENCES, **preferences}.items():
+            command += ["-o", f"{name}:{value}"]
+        self._child = subprocess.Popen(
+            command + (["-l"] if live else []),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_environment(self._profile.name),
+            start_new_session=True,
+            **_unprivileged(),
+        )
+        if self._child.stdin is None or self._child.stdout is None:
+            raise DecoderError("tshark has no pipes")
+        self._stdin, self._stdout = self._child.stdin, self._child.stdout
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stdout.fileno(), False)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait to be written."""
+        return len(self._out)
+
+    def write(self, packet: RawPacket) -> None:
+        """Queue a packet for tshark."""
+        number = self._interfaces.get(packet.linktype)
+        if number is None:
+            number = self._interfaces[packet.linktype] = len(self._interfaces)
+            self._out += _interface_block(packet.linktype)
+        data = packet.data if len(packet.data) <= _MAX_PACKET else packet.data[:_MAX_PACKET]
+        size = len(data)
+        padding = _PADDING[size & 3]
+        total = 32 + size + len(padding)
+        time_ns = packet.time_ns & 0xFFFFFFFFFFFFFFFF
+        self._out += _EPB_HEAD.pack(
+            6, total, number, time_ns >> 32, time_ns & 0xFFFFFFFF, size, packet.wire_length
+        )
+        self._out += data
+        self._out += padding
+        self._out += _U32.pack(total)
+        self.pending += 1
+
+    def nudge(self) -> None:
+        """Push the packets that wait in tshark's input buffer on; for a live source that has gone quiet."""
+        self._out += _FILLER
+
+    def exchange(self, seconds: float) -> list[bytes]:
+        """Move data both ways for as long as nothing moves at most `seconds`; return the records that came.
+
+        Raises DecoderError when the child has died.
+        """
+        writing = [self._stdin] if self._out else []
+        readable, writable, _ = select.select([self._stdout], writing, [], seconds)
+        if writable:
+            self._send()
+        return self._receive() if readable else []
+
+    def finish(self) -> Iterator[list[bytes]]:
+        """Write what waits, close the input, and yield the remaining records; raises DecoderError if it died."""
+        while self._out:
+            yield self.exchange(1.0)
+        self._stdin.close()
+        while self.pending:
+            select.select([self._stdout], [], [], 1.0)
+            yield self._receive()
+        self.close()
+
+    def close(self) -> None:
+        """End the child and let go of its files."""
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(2)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+        self._child.wait()
+        if not self._stdin.closed:
+            try:
+                self._stdin.close()
+            except BrokenPipeError:
+                self._out.clear()
+        self._stdout.close()
+        self._stderr.close()
+        self._profile.cleanup()
+
+    def _send(self) -> None:
+        try:
+            sent = os.write(self._stdin.fileno(), memoryview(self._out)[:_WRITE_SIZE])
+        except BlockingIOError:
+            return
+        except BrokenPipeError as error:
+            raise self._died() from error
+        del self._out[:sent]
+
+    def _receive(self) -> list[bytes]:
+        try:
+            data = os.read(self._stdout.fileno(), _READ_SIZE)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise self._died()
+        self._in += data
+        return self._split()
+
+    def _split(self) -> list[bytes]:
+        """Cut the complete records off what has come in: each ends with a brace at two spaces."""
+        records = []
+        start = 0
+        buffer = self._in
+        end = buffer.find(_RECORD_END, max(self._scanned - len(_RECORD_END), 0))
+        while end >= 0:
+            begin = buffer.find(b"{", start, end)
+            records.append(bytes(buffer[begin : end + len(_RECORD_END)]))
+            start = end + len(_RECORD_END)
+            end = buffer.find(_RECORD_END, start)
+        del buffer[:start]
+        self._scanned = len(buffer)
+        self.pending -= len(records)
+        return records
+
+    def _died(self) -> DecoderError:
+        code = self._child.wait()
+        self._stderr.seek(0)
+        told = [
+            line
+            for line in self._stderr.read().decode("utf-8", "replace").splitlines()
+            if "Running as" not in line
+        ]
+        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        last = f": {told[-1]}" if told else ""
+        return DecoderError(f"tshark ended ({why}) with {self.pending} packets not yet decoded{last}")
+
+
+def layers(record: bytes) -> Tree | None:
+    """The layers of a record; None where it is no JSON."""
+    try:
+        tree = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return None
+    found: Tree | None = tree.get("_source", {}).get("layers")
+    return found
+
+
+def _interface_block(linktype: int) -> bytes:
+    resolution = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
+    body = struct.pack("<HHI", linktype, 0, 0) + resolution
+    total = 12 + len(body)
+    return _U32.pack(1) + _U32.pack(total) + body + _U32.pack(total)
+
+
+def _environment(profile: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    empty = {
+        "WIRESHARK_CONFIG_DIR": profile,
+        "WIRESHARK_PLUGIN_DIR": profile,
+        "WIRESHARK_EXTCAP_DIR": profile,
+    }
+    return {**kept, **empty, "HOME": profile, "TZ": "UTC"}
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Arguments that make a child of root run as nobody."""
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}

@@ -1,0 +1,54 @@
+"""What the decoders speak of: the place of a packet, and the units (messages) that were in it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from producers.engine.model import Flow
+
+
+class Place(NamedTuple):
+    """Where a unit was seen: its packet's frame number, time, flow and direction.
+
+    `flow` is None where the packet carries no IP. `length` is the transport's payload in bytes.
+    """
+
+    frame: int
+    time_ns: int
+    flow: Flow | None
+    from_initiator: bool
+    length: int
+    interface: str
+    path: str
+
+
+class Role(Enum):
+    """What part a unit plays in its transaction."""
+
+    SINGLE = 1
+    REQUEST = 2
+    RESPONSE = 3
+    PART = 4
+
+
+@dataclass(slots=True)
+class Unit:
+    """One message of a protocol, in ECS fields by dotted name.
+
+    `key` meets the request with its response. `status` is OK, Error or empty. `scope` stands for the community
+    id where there is no flow. `hosts` and `hashes` go to related.*. `endpoints` replaces source and destination
+    (ip, mac) where there is no flow. `protocol` is tshark's name of the layer. `extra` is for the decoder.
+    """
+
+    role: Role
+    fields: dict[str, Any]
+    place: Place
+    protocol: str
+    key: tuple[str, ...] = ()
+    status: str = ""
+    scope: str = ""
+    hosts: list[str] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    endpoints: dict[str, str] = field(default_factory=dict)
+    extra: Any = None

@@ -1,0 +1,242 @@
+"""From one source to events: source -> engine -> tshark -> decoders -> transactions -> events, in order.
+
+The engine's packets and flow records stand in one queue; tshark answers packets in the order it got them, so
+a flow record is told only after the last of the flow's packets has been decoded.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from producers.decoders.base import Decoder
+from producers.decoders.builder import EventBuilder
+from producers.decoders.protocols import application_protocols
+from producers.decoders.registry import decoder_for
+from producers.decoders.transactions import Tracker, Transaction, tracker_for
+from producers.decoders.tree import Tree, layers_of
+from producers.decoders.tshark import Tshark, layers
+from producers.decoders.unit import Place
+from producers.engine.model import Accounting, Decided, Engine, Flow, FlowRecord, Verdict
+from producers.sources.packet import Source
+from runtime.errors import CaptureError, DecoderError
+from runtime.telemetry import Telemetry
+from schemas.events import Event
+from schemas.model import datasets
+
+Emit = Callable[[Event], None]
+
+_MAX_BACKLOG = 4 << 20
+_MAX_PENDING = 20_000
+_MAX_DEATHS = 20
+_QUIET_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """What tshark is asked for, and which decoders read which of its layers."""
+
+    protocols: tuple[str, ...]
+    preferences: dict[str, str]
+    decoders: tuple[Decoder, ...]
+    by_layer: dict[str, Decoder] = field(default_factory=dict)
+
+
+def decode_plan() -> DecodePlan:
+    """The plan for all datasets that are decoded from packets."""
+    decoders = tuple(decoder_for(dataset) for dataset in datasets().values() if dataset.tshark is not None)
+    preferences: dict[str, str] = {}
+    by_layer: dict[str, Decoder] = {}
+    for decoder in decoders:
+        if decoder.dataset.tshark is not None:
+            preferences |= decoder.dataset.tshark.preferences
+            by_layer |= dict.fromkeys(decoder.dataset.tshark.protocols, decoder)
+    return DecodePlan(tuple(sorted(by_layer)), preferences, decoders, by_layer)
+
+
+def start_tshark(plan: DecodePlan, *, live: bool) -> Tshark:
+    """Start a tshark for the plan; it is ready before its first packet, so it can be started ahead."""
+    return Tshark(plan.protocols, plan.preferences, live=live)
+
+
+class Pipeline:
+    """Decodes one source to its end and hands every event to `emit`, in the order of the packets."""
+
+    def __init__(  # noqa: PLR0913  # its parts, each named
+        self,
+        source: Source,
+        engine: Engine,
+        plan: DecodePlan,
+        *,
+        builder: EventBuilder,
+        emit: Emit,
+        telemetry: Telemetry,
+        tshark: Tshark | None = None,
+    ) -> None:
+        self._source, self._engine, self._plan = source, engine, plan
+        self._builder, self._emit, self._telemetry = builder, emit, telemetry
+        self._tshark = tshark or start_tshark(plan, live=source.live)
+        self._queue: deque[Place | FlowRecord] = deque()
+        self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
+        self._all_trackers = tuple(self._trackers.values())
+        self._now_ns = 0
+        self._deaths = 0
+        self._error: CaptureError | None = None
+
+    @property
+    def accounting(self) -> Accounting:
+        """Where every packet went."""
+        self._engine.accounting.dropped = self._source.dropped
+        return self._engine.accounting
+
+    def run(self, progress: Callable[[Accounting, float | None], None] | None = None) -> None:
+        """Decode to the end; raises the CaptureError of a damaged capture after all before it was decoded."""
+        try:
+            for block in self._blocks():
+                if block is None:
+                    self._idle()
+                    continue
+                self._take(block)
+                if progress is not None:
+                    progress(self.accounting, self._source.progress)
+            for record in self._engine.close():
+                self._queue.append(record)
+            self._finish()
+        finally:
+            self._tshark.close()
+        if self._error is not None:
+            raise self._error
+
+    def _blocks(self) -> Iterator[list[Decided | FlowRecord] | None]:
+        """Yield what the engine says of each block; None where a live source is quiet."""
+        try:
+            for block in self._source.blocks():
+                yield list(self._engine.feed(block)) if block else None
+        except CaptureError as error:
+            self._error = error
+
+    def _take(self, items: list[Decided | FlowRecord]) -> None:
+        path = self._source.path
+        for item in items:
+            if isinstance(item, FlowRecord):
+                self._queue.append(item)
+            elif item.verdict is Verdict.DECODE:
+                packet = item.packet
+                place = Place(
+                    packet.frame,
+                    packet.time_ns,
+                    item.flow,
+                    item.from_initiator,
+                    item.payload_length,
+                    packet.interface,
+                    path,
+                )
+                self._queue.append(place)
+                self._tshark.write(packet)
+        self._exchange(0.0)
+        while self._tshark.backlog > _MAX_BACKLOG or self._tshark.pending > _MAX_PENDING:
+            self._exchange(1.0)
+
+    def _exchange(self, seconds: float) -> None:
+        try:
+            self._answer(self._tshark.exchange(seconds))
+        except DecoderError as error:
+            self._replace_tshark(error)
+
+    def _idle(self) -> None:
+        """Nothing came for a while: let what has waited too long go, by the clock."""
+        if self._tshark.pending:
+            self._tshark.nudge()
+            self._exchange(_QUIET_SECONDS)
+        now_ns = time.time_ns()
+        self._queue.extend(self._engine.advance(now_ns))
+        if not self._tshark.pending:
+            self._now_ns = max(self._now_ns, now_ns)
+            self._expire()
+        self._answer([])
+
+    def _finish(self) -> None:
+        try:
+            for records in self._tshark.finish():
+                self._answer(records)
+        except DecoderError as error:
+            self._count_lost(error)
+        self._answer([])
+        for tracker in self._all_trackers:
+            self._tell(tracker, tracker.close())
+
+    def _answer(self, records: list[bytes]) -> None:
+        """Match tshark's records with the packets that wait for them; tell the flow records in between."""
+        queue = self._queue
+        for record in records:
+            self._tell_flows()
+            place = queue.popleft()
+            if isinstance(place, Place):
+                self._decode(place, record)
+        self._tell_flows()
+
+    def _tell_flows(self) -> None:
+        queue = self._queue
+        while queue and isinstance(queue[0], FlowRecord):
+            record = queue.popleft()
+            if isinstance(record, FlowRecord):
+                if record.final:
+                    for tracker in self._all_trackers:
+                        self._tell(tracker, tracker.end(record.flow))
+                self._emit_event(self._builder.flow(record, self._source.path))
+
+    def _decode(self, place: Place, record: bytes) -> None:
+        if place.time_ns > self._now_ns:
+            self._now_ns = place.time_ns
+            self._expire()
+        found = layers(record)
+        if found is None:
+            self._telemetry.count("undecoded", "record")
+            return
+        if place.flow is not None:
+            _remember_protocols(place.flow, found)
+        for name, value in found.items():
+            decoder = self._plan.by_layer.get(name)
+            if decoder is not None:
+                for layer in layers_of(value):
+                    self._units(decoder, layer, name, place)
+
+    def _units(self, decoder: Decoder, layer: Tree, protocol: str, place: Place) -> None:
+        tracker = self._trackers[decoder.dataset.name]
+        for unit in decoder.units(layer, protocol, place):
+            self._tell(tracker, tracker.add(unit))
+
+    def _expire(self) -> None:
+        for tracker in self._all_trackers:
+            self._tell(tracker, tracker.expire(self._now_ns))
+
+    def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
+        for transaction in transactions:
+            self._emit_event(self._builder.transaction(tracker.decoder, transaction))
+
+    def _emit_event(self, event: Event) -> None:
+        self._telemetry.count("events", event["event"]["dataset"])
+        self._emit(event)
+
+    def _replace_tshark(self, error: DecoderError) -> None:
+        """Go on with a new tshark; the packets the old one had are in their flows, but not decoded."""
+        self._count_lost(error)
+        self._deaths += 1
+        if self._deaths > _MAX_DEATHS:
+            raise DecoderError(
+                f"{error.what}; it died {self._deaths} times", "see docs/decoding.md"
+            ) from error
+        self._tshark.close()
+        self._tshark = start_tshark(self._plan, live=self._source.live)
+
+    def _count_lost(self, error: DecoderError) -> None:
+        lost = sum(isinstance(item, Place) for item in self._queue)
+        self._telemetry.count("undecoded", error.what.partition(" with ")[0], lost)
+        self._queue = deque(item for item in self._queue if isinstance(item, FlowRecord))
+
+
+def _remember_protocols(flow: Flow, found: Tree) -> None:
+    known = flow.protocols
+    for name in application_protocols(found, tunnelled=flow.tunnel is not None):
+        if name not in known and len(known) < 16:
+            known.append(name)

@@ -1,0 +1,146 @@
+"""Datasets -> Elasticsearch component and index templates, for what the server at hand knows.
+
+`elasticsearch` is the full distribution, `minimal` the same server with few modules (no wildcard,
+constant_keyword or match_only_text type, no lifecycle), `opensearch` is OpenSearch 2 and later. Every dataset has
+one index template over its data streams `<logs|metrics>-<event.dataset>-*`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from schemas.model import Dataset, FieldSpec, FieldType, datasets, envelope, fields_of
+from schemas.tree import Node, tree
+
+PREFIX = "netflight"
+SETTINGS = f"{PREFIX}-settings"
+CUSTOM = f"{PREFIX}@custom"
+# Above the 100 of the built-in logs-*-* and the 200 of the Network Packet Capture integration, whose patterns
+# are the same: equal priorities would be refused.
+PRIORITY = 250
+# Lucene refuses terms over 32,766 bytes; a character takes at most four.
+IGNORE_ABOVE = 8191
+FIELDS_LIMIT = 1000
+# The same in every document of a data stream.
+CONSTANT = (
+    "data_stream.type",
+    "data_stream.dataset",
+    "data_stream.namespace",
+    "event.dataset",
+    "event.module",
+)
+
+Template = dict[str, Any]
+
+
+class Dialect(StrEnum):
+    """What a server knows."""
+
+    ELASTICSEARCH = "elasticsearch"
+    MINIMAL = "minimal"
+    OPENSEARCH = "opensearch"
+
+
+def component_templates(dialect: Dialect) -> dict[str, Template]:
+    """The component templates by name: the settings, and the fields of the envelope's two parts."""
+    shared = envelope()
+    return {
+        SETTINGS: _stamped({"template": _settings()}),
+        f"{PREFIX}-derived": _stamped({"template": {"mappings": mappings(shared.derived, dialect)}}),
+        f"{PREFIX}-packet": _stamped({"template": {"mappings": mappings(shared.packet, dialect)}}),
+    }
+
+
+def index_templates(dialect: Dialect) -> dict[str, Template]:
+    """The index templates by name, one per dataset; `_meta.fingerprint` changes with any content of theirs."""
+    components = component_templates(dialect)
+    return {index_template_name(d): _index_template(d, dialect, components) for d in datasets().values()}
+
+
+def index_template_name(dataset: Dataset) -> str:
+    """`netflight-logs-network_traffic.dns`: our own name, so that no template of an integration is replaced."""
+    return f"{PREFIX}-{dataset.stream}-{dataset.dataset}"
+
+
+def mappings(fields: Mapping[str, FieldSpec], dialect: Dialect) -> Template:
+    """The mapping of `fields`. Names that are not ours never grow it: they stay in _source, unindexed."""
+    return {"dynamic": False, "properties": _properties(tree(fields), dialect, "")}
+
+
+def probe(types: tuple[str, ...]) -> Template:
+    """A body for POST /_index_template/_simulate that a server refuses unless it knows all `types`."""
+    properties = {f"probe_{name}": {"type": name} for name in types}
+    return {
+        "index_patterns": [f"{PREFIX}-probe-*"],
+        "priority": PRIORITY,
+        "template": {"mappings": {"properties": properties}},
+    }
+
+
+def _index_template(dataset: Dataset, dialect: Dialect, components: Mapping[str, Template]) -> Template:
+    parts = [SETTINGS, f"{PREFIX}-derived"]
+    if dataset.envelope == "packet" or dataset.includes_all:
+        parts.append(f"{PREFIX}-packet")
+    shared = envelope().derived | (envelope().packet if f"{PREFIX}-packet" in parts else {})
+    own = {name: spec for name, spec in fields_of(dataset).items() if shared.get(name) != spec}
+    template: Template = {"mappings": mappings(own, dialect)}
+    limit = max(FIELDS_LIMIT, 2 * len(fields_of(dataset)))
+    template["settings"] = {"index": {"mapping": {"total_fields": {"limit": limit}}}}
+    if dialect is Dialect.ELASTICSEARCH:
+        # Rolls over by age and size and keeps everything; retention is the operator's, in netflight@custom.
+        template["lifecycle"] = {"enabled": True}
+    body: Template = {
+        "index_patterns": [f"{dataset.stream}-{dataset.dataset}-*"],
+        "priority": PRIORITY,
+        "data_stream": {},
+        "composed_of": parts,
+        "template": template,
+    }
+    if dialect is not Dialect.OPENSEARCH:
+        body["composed_of"] = [*parts, CUSTOM]
+        body["ignore_missing_component_templates"] = [CUSTOM]
+    return _stamped(body, *(components[name] for name in parts))
+
+
+def _settings() -> Template:
+    return {"settings": {"index": {"codec": "best_compression", "auto_expand_replicas": "0-1"}}}
+
+
+def _properties(node: Node, dialect: Dialect, prefix: str) -> Template:
+    return {name: _property(child, dialect, f"{prefix}{name}") for name, child in node.children.items()}
+
+
+def _property(node: Node, dialect: Dialect, name: str) -> Template:
+    if node.children:
+        return {"type": "object", "properties": _properties(node, dialect, f"{name}.")}
+    if node.spec is None:
+        return {"type": "object"}
+    if dialect is Dialect.ELASTICSEARCH:
+        return _full(node.spec.type, name)
+    if dialect is Dialect.OPENSEARCH and node.spec.type is FieldType.TEXT:
+        return {"type": "match_only_text"}
+    return _plain(node.spec.type)
+
+
+def _full(field_type: FieldType, name: str) -> Template:
+    if name in CONSTANT:
+        return {"type": "constant_keyword"}
+    if field_type in (FieldType.WILDCARD, FieldType.TEXT):
+        return {"type": field_type.value}
+    return _plain(field_type)
+
+
+def _plain(field_type: FieldType) -> Template:
+    """The type every server knows."""
+    if field_type in (FieldType.KEYWORD, FieldType.WILDCARD):
+        return {"type": "keyword", "ignore_above": IGNORE_ABOVE}
+    return {"type": "text" if field_type is FieldType.TEXT else field_type.value}
+
+
+def _stamped(body: Template, *parts: Template) -> Template:
+    """The template with `_meta`: who manages it, and a fingerprint of it and of the parts it is composed of."""
+    content = json.dumps([body, *parts], sort_keys=True).encode()
+    fingerprint = hashlib.blake2b(content, digest_size=8).hexdigest()
+    return {**body, "_meta": {"managed_by": PREFIX, "fingerprint": fingerprint}}
