@@ -1,8 +1,8 @@
 """Datasets -> Elasticsearch component and index templates, for what the server at hand knows.
 
 `elasticsearch` is the full distribution, `minimal` the same server with few modules (no wildcard,
-constant_keyword or match_only_text type, no lifecycle), `opensearch` is OpenSearch 2 and later. Every dataset has
-one index template over its data streams `<logs|metrics>-<event.dataset>-*`.
+constant_keyword or match_only_text type, no lifecycle), `opensearch` is OpenSearch 2 and later. Every dataset
+has one index template over its data streams `<logs|metrics>-<event.dataset>-*`.
 """
 
 import hashlib
@@ -54,13 +54,13 @@ def component_templates(dialect: Dialect) -> dict[str, Template]:
 
 
 def index_templates(dialect: Dialect) -> dict[str, Template]:
-    """The index templates by name, one per dataset; `_meta.fingerprint` changes with any content of theirs."""
+    """The index templates by name, one per dataset; `_meta.fingerprint` tells any change in them."""
     components = component_templates(dialect)
     return {index_template_name(d): _index_template(d, dialect, components) for d in datasets().values()}
 
 
 def index_template_name(dataset: Dataset) -> str:
-    """`netflight-logs-network_traffic.dns`: our own name, so that no template of an integration is replaced."""
+    """`netflight-logs-network_traffic.dns`: a name of our own, so that no integration's is replaced."""
     return f"{PREFIX}-{dataset.stream}-{dataset.dataset}"
 
 
@@ -140,7 +140,7 @@ def _plain(field_type: FieldType) -> Template:
 
 
 def _stamped(body: Template, *parts: Template) -> Template:
-    """The template with `_meta`: who manages it, and a fingerprint of it and of the parts it is composed of."""
+    """The template with `_meta`: who manages it, and a fingerprint of it and of its parts."""
     content = json.dumps([body, *parts], sort_keys=True).encode()
     fingerprint = hashlib.blake2b(content, digest_size=8).hexdigest()
     return {**body, "_meta": {"managed_by": PREFIX, "fingerprint": fingerprint}}

@@ -124,9 +124,7 @@ def _value(node: Node, required: list[list[str]]) -> Schema:
 
 def _scalar(spec: FieldSpec | None) -> Schema:
     if spec is None or spec.type is FieldType.OBJECT:
-        raise SchemaError(
-            "an object needs the fields in it: name them, as dns.answers.name under dns.answers"
-        )
+        raise SchemaError("an object needs its fields named, as dns.answers.name under dns.answers")
     return dict(_TYPES[spec.type])
 
 

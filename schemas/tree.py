@@ -9,7 +9,7 @@ from schemas.model import FieldSpec, FieldType
 
 @dataclass(slots=True)
 class Node:
-    """An object (with `children`) or a leaf (with a `spec`); an object may have a spec too, as `dns.answers`."""
+    """An object (`children`) or a value (`spec`); an object may have a spec too, as `dns.answers`."""
 
     spec: FieldSpec | None = None
     children: dict[str, "Node"] = field(default_factory=dict)
