@@ -4,6 +4,7 @@ The engine's packets and flow records stand in one queue; tshark answers packets
 a flow record is told only after the last of the flow's packets has been decoded.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from schemas.events import Event
 from schemas.model import datasets
 
 Emit = Callable[[Event], None]
+Progress = Callable[[Accounting, float | None], None]
 
 _MAX_BACKLOG = 4 << 20
 _MAX_PENDING = 20_000
@@ -89,16 +91,21 @@ class Pipeline:
         self._engine.accounting.dropped = self._source.dropped
         return self._engine.accounting
 
-    def run(self, progress: Callable[[Accounting, float | None], None] | None = None) -> None:
-        """Decode to the end; raises the CaptureError of a damaged capture after all before it was decoded."""
+    def run(self, stop: threading.Event, progress: Progress | None = None) -> None:
+        """Decode to the end, or until `stop`; what was read by then is decoded in both cases.
+
+        Raises the CaptureError of a damaged capture after everything before the damage was decoded.
+        """
         try:
             for block in self._blocks():
                 if block is None:
                     self._idle()
-                    continue
-                self._take(block)
+                else:
+                    self._take(block)
                 if progress is not None:
                     progress(self.accounting, self._source.progress)
+                if stop.is_set():
+                    self._source.stop()
             for record in self._engine.close():
                 self._queue.append(record)
             self._finish()

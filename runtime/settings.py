@@ -31,19 +31,25 @@ NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_]{0,62}$"
 
 
 def state_dir() -> Path:
-    """The folder for what outlives a run: local servers' data, worker tables, the packet ring."""
-    base = os.environ.get("NETFLIGHT_STATE") or os.environ.get("XDG_STATE_HOME")
-    if os.environ.get("NETFLIGHT_STATE"):
-        return Path(str(base))
-    return (Path(base) if base else Path.home() / ".local" / "state") / "netflight"
+    """The folder for what outlives a run: local servers' data, worker tables, the packet ring.
+
+    NETFLIGHT_STATE, else netflight in XDG_STATE_HOME. Root's is in /var/lib: the servers run as an
+    unprivileged user, who cannot enter root's home.
+    """
+    return _folder("NETFLIGHT_STATE", "XDG_STATE_HOME", Path("/var/lib"), ".local/state")
 
 
 def cache_dir() -> Path:
-    """The folder for what can be fetched again: server distributions."""
-    base = os.environ.get("NETFLIGHT_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netflight"
+    """The folder for what can be fetched again: server distributions. NETFLIGHT_CACHE, else as `state_dir`."""
+    return _folder("NETFLIGHT_CACHE", "XDG_CACHE_HOME", Path("/var/cache"), ".cache")
+
+
+def _folder(ours: str, standard: str, of_root: Path, of_user: str) -> Path:
+    if os.environ.get(ours):
+        return Path(os.environ[ours]).absolute()
+    if os.environ.get(standard):
+        return Path(os.environ[standard]) / "netflight"
+    return (of_root if os.geteuid() == 0 else Path.home() / of_user) / "netflight"
 
 
 class KafkaSettings(BaseModel):

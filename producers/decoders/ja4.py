@@ -48,7 +48,7 @@ def ja4(hello: ClientHello) -> str:
     kept = sorted(value for value in extensions if value not in (_SERVER_NAME, _ALPN))
     algorithms = [value for value in hello.signature_algorithms if not is_grease(value)]
     text = _hex(kept) + (f"_{_hex(algorithms)}" if algorithms else "")
-    hashed_extensions = _hash(text) if extensions else _NOTHING
+    hashed_extensions = _hash(text) if text else _NOTHING
     return f"{head}{_alpn(hello.alpn)}_{hashed_ciphers}_{hashed_extensions}"
 
 

@@ -5,14 +5,18 @@ from producers.decoders.tree import Tree
 _TRANSPORTS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp"})
 _NETWORKS = frozenset({"ip", "ipv6"})
 _TUNNELS = frozenset(
-    ("vxlan", "geneve", "gtp", "gre", "teredo", "ayiya", "l2tp", "erspan", "ppp", "mpls", "pppoes", "pppoed")
-    + ("eth", "ethertype", "vlan", "ip", "ipv6", "ah", "esp")
+    {
+        *("vxlan", "geneve", "gtp", "gre", "teredo", "ayiya", "l2tp", "erspan", "ppp", "mpls", "pppoes"),
+        *("pppoed", "eth", "ethertype", "vlan", "ip", "ipv6", "ah", "esp"),
+    }
 )
 # Layers that frame or fill a protocol rather than being one.
 _NOT_PROTOCOLS = frozenset(
-    ("data", "data-text-lines", "media", "json", "xml", "png", "image-gif", "image-jfif", "urlencoded-form")
-    + ("mime_multipart", "multipart_form", "nbss", "tpkt", "cotp", "frame", "pkcs-1", "pkix1explicit")
-    + ("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat")
+    {
+        *("data", "data-text-lines", "media", "json", "xml", "png", "image-gif", "image-jfif", "urlencoded-form"),
+        *("mime_multipart", "multipart_form", "nbss", "tpkt", "cotp", "frame", "pkcs-1", "pkix1explicit"),
+        *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat"),
+    }
 )
 # tshark's names where the field says otherwise.
 PROTOCOL_NAMES = {"dhcp": "dhcpv4", "icmpv6": "icmp", "ssl": "tls", "kerberos": "krb5", "gquic": "quic"}

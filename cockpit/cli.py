@@ -1,0 +1,68 @@
+"""The command line: `netflight COMMAND`. Exit codes: 0 done, 1 failed, 2 wrong usage; no tracebacks."""
+
+import os
+import sys
+
+import typer
+
+from cockpit.commands import capture, dead_letters, decode, demo, inspect, parts, rules, schemas, stack
+from cockpit.terminal import complain
+from runtime.errors import NetflightError
+from schemas.errors import SchemaError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="netflight",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A network flight recorder on Apache Kafka: packets become ECS events, statistics and alerts.",
+    epilog="Begin with [bold]netflight demo[/bold]. Settings: NETFLIGHT_... in the environment, see docs/settings.md.",
+)
+for module in (demo, decode, capture, inspect, stack, parts, rules, schemas, dead_letters):
+    module.register(app)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        typer.echo(installed("netflight"))
+    except PackageNotFoundError:
+        typer.echo("from a checkout")
+
+
+@app.command(
+    "test",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    rich_help_panel="Development",
+)
+def run_tests(context: typer.Context) -> None:
+    """Run the project's checks and tests; what follows goes to pytest.
+
+    [dim]netflight test   netflight test -k dns[/dim]
+    """
+    from cockpit import checks
+
+    raise typer.Exit(checks.run(list(context.args)))
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except (NetflightError, SchemaError) as error:
+        complain(str(error))
+        sys.exit(error.exit_code if isinstance(error, NetflightError) else 1)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; nothing is wrong. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
