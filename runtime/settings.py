@@ -127,14 +127,14 @@ def _environment(settings: type[Settings]) -> dict[str, Any]:
     """What the environment says, as nested names."""
     found: dict[str, Any] = {}
     prefix = str(settings.model_config["env_prefix"])
-    for name, value in os.environ.items():
+    for name, value in sorted(os.environ.items()):  # KAFKA__OPTIONS before KAFKA__OPTIONS__sasl.password
         path = name.removeprefix(prefix).lower().split("__")
         if not name.startswith(prefix) or path[0] not in settings.model_fields:
             continue
         node = found
         for part in path[:-1]:
             node = node.setdefault(part, {})
-        node[path[-1]] = yaml.safe_load(value) if value[:1] in "[{" else value
+        node[path[-1]] = yaml.safe_load(value) if value.startswith(("[", "{")) else value
     return found
 
 
