@@ -37,7 +37,7 @@ class PcapParser:
         self._packets = 0
         self._linktype = -1
         self._unit_ns = 1000
-        self._header = Struct("<IIII")
+        self._header = Struct("<IiII")
 
     def push(self, chunk: bytes, out: Block) -> None:
         """Append the packets that `chunk` completes to `out`; CaptureError at a length beyond belief."""
@@ -58,7 +58,7 @@ class PcapParser:
         if len(data) < FILE_HEADER:
             return 0
         order, self._unit_ns, header = MAGICS[data[:4]]
-        self._header = Struct(f"{order}IIII{header - 16}x")
+        self._header = Struct(f"{order}IiII{header - 16}x")  # a negative fraction is found in the wild
         (link,) = Struct(order + "I").unpack_from(data, 20)
         self._linktype = link & LINKTYPE_MASK
         return FILE_HEADER

@@ -1,0 +1,233 @@
+"""The flow table: which flow a packet belongs to, what it changes there, and when the flow is over.
+
+Time is packet time only, so the same packets give the same records in the same order. Expiry costs amortised
+O(1): a flow sits in the bucket of the second it may end in, and is looked at again only then.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from producers.engine import tcp
+from producers.engine.community_id import community_id
+from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, address_text, is_answer, opposite, split
+from producers.engine.links import Trace
+from producers.engine.model import Flow, FlowRecord, Tunnel
+from producers.engine.parse import Parsed, trace
+from producers.engine.protocols import transport_name
+from producers.sources.packet import RawPacket
+
+SECOND = 1_000_000_000
+NEVER = 1 << 96
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a flow lives, in seconds of packet time.
+
+    `tcp` (SCTP too) and `other` are idle times, `linger` the idle time of a connection that was closed, so
+    that its last acknowledgements stay with it; `active` is the time between records of a flow that goes on.
+    """
+
+    tcp: float = 300.0
+    other: float = 60.0
+    linger: float = 10.0
+    active: float = 1800.0
+
+
+class Entry:
+    """A flow and what the table must remember of it. `tcp` is None for everything else."""
+
+    __slots__ = ("closed", "ended", "flow", "interim_ns", "key", "tcp", "timeout_ns")
+
+    def __init__(self, key: bytes, flow: Flow, timeout_ns: int, interim_ns: int) -> None:
+        self.key = key
+        self.flow = flow
+        self.timeout_ns = timeout_ns
+        self.interim_ns = interim_ns
+        self.tcp = tcp.Connection() if flow.ip_protocol == TCP else None
+        self.closed = ""
+        self.ended = False
+
+
+class FlowTable:
+    """Flows by key, both directions. `records` collects what is to be reported; the owner empties it."""
+
+    def __init__(self, timeouts: Timeouts, max_flows: int) -> None:
+        self.records: list[FlowRecord] = []
+        self._idle_ns = {protocol: int(timeouts.tcp * SECOND) for protocol in (TCP, SCTP)}
+        self._other_ns = int(timeouts.other * SECOND)
+        self._linger_ns = int(timeouts.linger * SECOND)
+        self._active_ns = int(timeouts.active * SECOND)
+        self._max_flows = max_flows
+        self._count = 0
+        self._entries: dict[bytes, tuple[Entry, bool]] = {}
+        self._buckets: dict[int, list[Entry]] = {}
+        self._seconds: list[int] = []
+        self._next_due_ns = NEVER
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, packet: RawPacket, parsed: Parsed) -> tuple[Flow, bool]:
+        """Count a packet in its flow; return the flow and whether its initiator sent the packet."""
+        _, time_ns, _, _, wire_length, _ = packet
+        if time_ns >= self._next_due_ns:
+            self.expire(time_ns)
+        hit = self._entries.get(parsed[0])
+        entry, forward = self._start(packet, parsed, None) if hit is None else self._same(hit, packet, parsed)
+        flow = entry.flow
+        flow.end_ns = max(flow.end_ns, time_ns)
+        if forward:
+            flow.source_packets += 1
+            flow.source_bytes += wire_length
+        else:
+            flow.destination_packets += 1
+            flow.destination_bytes += wire_length
+        if entry.tcp is not None:
+            closed = entry.tcp.see(flow, forward, parsed)
+            if closed and not entry.closed:
+                self._close(entry, closed)
+        elif parsed[4] and ("D" if forward else "d") not in flow.history:
+            flow.history += "D" if forward else "d"
+        return flow, forward
+
+    def _same(self, hit: tuple[Entry, bool], packet: RawPacket, parsed: Parsed) -> tuple[Entry, bool]:
+        """The flow of a known key, unless it is over and this packet begins another."""
+        entry, forward = hit
+        time_ns = packet[1]
+        if time_ns - entry.flow.end_ns > entry.timeout_ns:
+            self._finish(entry, "idle")
+            return self._start(packet, parsed, entry.flow)
+        if parsed[1] & 0x12 == 0x02 and entry.tcp is not None:  # SYN without ACK
+            if entry.tcp.begins_anew(parsed[2], forward=forward, closed=entry.closed):
+                self._finish(entry, "end")
+                return self._start(packet, parsed, entry.flow)
+        elif time_ns >= entry.interim_ns:
+            self._interim(entry, time_ns)
+        return hit
+
+    def expire(self, now_ns: int) -> None:
+        """End the flows whose time is over by `now_ns`."""
+        while self._seconds and self._seconds[0] * SECOND <= now_ns:
+            for entry in self._buckets.pop(heapq.heappop(self._seconds)):
+                if entry.ended:
+                    continue
+                deadline = entry.flow.end_ns + entry.timeout_ns
+                if deadline < now_ns:
+                    self._finish(entry, "idle")
+                else:
+                    self._schedule(entry, deadline)
+        self._next_due_ns = self._seconds[0] * SECOND if self._seconds else NEVER
+
+    def finish_all(self) -> Iterator[FlowRecord]:
+        """End every flow, in the order they began."""
+        for entry, _ in list(self._entries.values()):
+            if not entry.ended:
+                self._finish(entry, "end")
+                yield self.records.pop()
+        self._buckets.clear()
+        self._seconds.clear()
+        self._next_due_ns = NEVER
+
+    def _start(self, packet: RawPacket, parsed: Parsed, before: Flow | None) -> tuple[Entry, bool]:
+        """A new flow. `before` is the one that ended on the same key with this very packet."""
+        if self._count >= self._max_flows:
+            self._finish(next(iter(self._entries.values()))[0], "evicted")
+        key, back = parsed[0], opposite(parsed[0])
+        forward = back is None or not _is_reply(parsed)
+        ordinal = before.ordinal + 1 if before is not None and before.start_ns == packet.time_ns else 0
+        flow = _new_flow(key if forward or back is None else back, packet, forward=forward, ordinal=ordinal)
+        timeout_ns = self._idle_ns.get(key[0], self._other_ns)
+        entry = Entry(key, flow, timeout_ns, packet.time_ns + self._active_ns)
+        if back is not None:
+            self._entries[back] = (entry, not forward)
+        self._entries[key] = hit = (entry, forward)
+        self._count += 1
+        self._schedule(entry, packet.time_ns + timeout_ns)
+        return hit
+
+    def _close(self, entry: Entry, reason: str) -> None:
+        entry.closed = reason
+        entry.timeout_ns = self._linger_ns
+        self._schedule(entry, entry.flow.end_ns + self._linger_ns)
+
+    def _finish(self, entry: Entry, reason: str) -> None:
+        entry.ended = True
+        del self._entries[entry.key]
+        back = opposite(entry.key)
+        if back is not None:
+            self._entries.pop(back, None)
+        self._count -= 1
+        flow = entry.flow
+        flow.end_reason = entry.closed or reason
+        flow.state = _state(flow)
+        self.records.append(FlowRecord(flow, final=True))
+
+    def _interim(self, entry: Entry, time_ns: int) -> None:
+        """Report a flow that goes on, as it is before the packet at `time_ns`."""
+        periods = (time_ns - entry.interim_ns) // self._active_ns + 1
+        entry.interim_ns += periods * self._active_ns
+        snapshot = replace(entry.flow, end_reason="active", state=_state(entry.flow))
+        self.records.append(FlowRecord(snapshot, final=False))
+
+    def _schedule(self, entry: Entry, deadline_ns: int) -> None:
+        second = deadline_ns // SECOND + 1
+        bucket = self._buckets.get(second)
+        if bucket is not None:
+            bucket.append(entry)
+            return
+        self._buckets[second] = [entry]
+        heapq.heappush(self._seconds, second)
+        self._next_due_ns = self._seconds[0] * SECOND
+
+
+def _is_reply(parsed: Parsed) -> bool:
+    """Whether a flow's first packet went to the initiator: SYN-ACK, ICMP answer, or a well-known TCP port."""
+    key, flags = parsed[0], parsed[1]
+    if key[0] != TCP:
+        return is_answer(key)
+    return len(key) in {13, 37} and tcp.is_reply(flags, *split(key)[4:])
+
+
+def _state(flow: Flow) -> str:
+    if flow.ip_protocol == TCP:
+        return tcp.connection_state(flow.history)
+    return "SF" if flow.source_packets and flow.destination_packets else "S0"
+
+
+def _new_flow(key: bytes, packet: RawPacket, *, forward: bool, ordinal: int) -> Flow:
+    """A flow without packets, named after its first one; `key` is the initiator's."""
+    ends = split(key)
+    notes = Trace()
+    trace(packet.linktype, packet.data, packet.wire_length, notes)
+    macs = [mac.hex("-").upper() for mac in (notes.source_mac, notes.destination_mac)]
+    ported = ends.protocol not in {ICMP, ICMPV6}
+    return Flow(
+        transport=transport_name(ends.protocol),
+        ip_protocol=ends.protocol,
+        ip_version=ends.version,
+        source_ip=address_text(ends.source),
+        destination_ip=address_text(ends.destination),
+        source_port=ends.source_port if ported else None,
+        destination_port=ends.destination_port if ported else None,
+        community_id=community_id(key),
+        start_ns=packet.time_ns,
+        end_ns=packet.time_ns,
+        interface=packet.interface,
+        ordinal=ordinal,
+        source_mac=macs[0 if forward else 1],
+        destination_mac=macs[1 if forward else 0],
+        vlan_ids=notes.vlan_ids,
+        tunnel=_tunnel(notes),
+        history="" if forward else "^",
+    )
+
+
+def _tunnel(notes: Trace) -> Tunnel | None:
+    """The outermost packet's addresses as they are in the flow's first packet."""
+    if notes.outer is None:
+        return None
+    kind, key = notes.outer
+    ends = split(key)
+    return Tunnel(kind, address_text(ends.source), address_text(ends.destination))
