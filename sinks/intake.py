@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
-from runtime.kafka import consumer
+from runtime.kafka import admin, consumer
 from runtime.settings import KafkaSettings
 from sinks.base import Limits, Message
 
@@ -33,6 +34,7 @@ class Intake:
         self._consumer.subscribe(
             list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
+        self._admin = admin(settings, group)
         self._owned: set[Place] = set()
         # Taken from us since the last batch was begun: what is held of them is no longer ours, even if
         # they come back.
@@ -105,21 +107,22 @@ class Intake:
         return bool(self._owned) and time.monotonic() - self._last >= seconds and self._at_end()
 
     def _at_end(self) -> bool:
+        places = [TopicPartition(*place) for place in self._owned]
         try:
-            places = [TopicPartition(topic, partition) for topic, partition in self._owned]
-            committed = {
-                (item.topic, item.partition): item.offset
-                for item in self._consumer.committed(places, timeout=ANSWER_SECONDS)
-            }
-            for place in places:
-                low, high = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
-                reached = committed[place.topic, place.partition]
-                if (reached if reached >= 0 else low) < high:
-                    return False
+            committed = self._consumer.committed(places, timeout=ANSWER_SECONDS)
+            first = self._offsets(OffsetSpec.earliest())
+            last = self._offsets(OffsetSpec.latest())
         except KafkaException as error:
             log.warning("cannot tell the end of the topics: %s", error.args[0].str())
             return False
-        return True
+        reached = {(item.topic, item.partition): item.offset for item in committed}
+        return all(max(reached[place], first[place]) >= last[place] for place in last)
+
+    def _offsets(self, which: OffsetSpec) -> dict[Place, int]:
+        """The first or last offset of every partition owned, in one request."""
+        wanted = {TopicPartition(*place): which for place in self._owned}
+        found = self._admin.list_offsets(wanted, request_timeout=ANSWER_SECONDS)
+        return {(item.topic, item.partition): future.result().offset for item, future in found.items()}
 
     def close(self) -> None:
         """Leave the group, after one more try at a commit that failed."""

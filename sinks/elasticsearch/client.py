@@ -5,6 +5,7 @@ behind our back, and a server without `GET /`, or OpenSearch, is as welcome as t
 """
 
 import base64
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from elastic_transport.client_utils import url_to_node_config
 from runtime.errors import ConfigError
 from runtime.settings import ElasticsearchSettings
 from sinks.base import RetryLater
+
+# Every request is one line of its log at INFO.
+logging.getLogger("elastic_transport").setLevel(logging.WARNING)
 
 REQUEST_SECONDS = 60.0
 JSON = "application/json"
