@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from runtime.settings import Settings
+from streams.core.sigma import rule_files
 from tests.charts import CHART, EVERYTHING, Manifest, containers, find_helm, helm, manifests, pods, template
 
 # The first run may build Helm.
@@ -261,6 +262,7 @@ def test_capture_loads_the_values_given(
     settings = load(pods(everything)["capture"], bare_environment)
     assert settings.namespace == "lab_1"
     assert settings.sensor == "node-7"
+    assert settings.local_networks == ["192.0.2.0/24", "2001:db8::/32"]
     assert settings.kafka.bootstrap == "broker-0.kafka:9093,broker-1.kafka:9094"
     assert (settings.kafka.partitions, settings.kafka.replication) == (12, 2)
     assert settings.kafka.options == {
@@ -282,9 +284,23 @@ def test_worker_loads_the_values_given(
     pod = pods(everything)["worker"]
     settings = load(pod, bare_environment).worker
     assert (settings.lateness, settings.idle_close, settings.window) == (0, 20, 300)
+    assert [str(path) for path in settings.rules] == [
+        "/etc/netflight/rules/our-rules/..data",
+        "/etc/netflight/rules/their-rules/..data",
+    ]
     (container,) = containers(pod)
     assert container["ports"] == [{"name": "http", "containerPort": settings.web_port}]
     assert settings.web_port == 7077
+
+
+def test_the_rules_folder_of_a_mounted_config_map_has_each_rule_once(tmp_path: Path) -> None:
+    # What the kubelet makes of a ConfigMap: files in a dated folder, ..data to it, a link per key.
+    dated = tmp_path / "..2026_01_02_03_04_05.1"
+    dated.mkdir()
+    (dated / "beacon.yaml").write_text("title: Beacon\n", encoding="utf-8")
+    (tmp_path / "..data").symlink_to(dated.name)
+    (tmp_path / "beacon.yaml").symlink_to("..data/beacon.yaml")
+    assert [path.name for path in rule_files([tmp_path / "..data"])] == ["beacon.yaml"]
 
 
 def test_sink_and_schemas_load_the_values_given(

@@ -8,6 +8,10 @@
   value: /tmp/netflight
 - name: NETFLIGHT_NAMESPACE
   value: {{ .Values.namespace | quote }}
+{{- if not (kindIs "invalid" .Values.localNetworks) }}
+- name: NETFLIGHT_LOCAL_NETWORKS
+  value: {{ toJson .Values.localNetworks | quote }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -94,6 +98,15 @@
 {{- with .Values.worker -}}
 - name: NETFLIGHT_WORKER__WEB_PORT
   value: {{ .webPort | quote }}
+{{- with .rules }}
+{{- /* A mounted ConfigMap shows each key twice below its root: as a link, and in the folder that ..data points to. */}}
+{{- $folders := list }}
+{{- range . }}
+{{- $folders = append $folders (printf "/etc/netflight/rules/%s/..data" .name) }}
+{{- end }}
+- name: NETFLIGHT_WORKER__RULES
+  value: {{ toJson $folders | quote }}
+{{- end }}
 {{- range $setting, $value := dict "LATENESS" .lateness "IDLE_CLOSE" .idleClose "WINDOW" .window }}
 {{- if not (kindIs "invalid" $value) }}
 - name: NETFLIGHT_WORKER__{{ $setting }}
