@@ -85,6 +85,7 @@ class WorkerSettings(BaseModel):
     lateness: float = Field(default=330.0, ge=0)
     idle_close: float = Field(default=15.0, gt=0)
     window: float = Field(default=60.0, gt=0)
+    web_host: str = "127.0.0.1"
     web_port: int = 6066
     store: str = "rocksdb"
     rules: list[Path] = Field(default_factory=list)

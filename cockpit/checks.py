@@ -1,0 +1,47 @@
+"""What `./netflight test` runs: style, types, layers, then every test."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STATIC: dict[str, list[str]] = {
+    "ruff check": ["-m", "ruff", "check", "."],
+    "ruff format": ["-m", "ruff", "format", "--check", "."],
+    "mypy": ["-m", "mypy"],
+    "import layers": ["-c", "import sys; from importlinter.cli import lint_imports_command as run; run()"],
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command `test`: `argv` selects tests, in pytest's own words; returns the exit code."""
+    return run(list(argv))
+
+
+def run(selection: list[str]) -> int:
+    """Run the checks in order, then pytest with `selection`; returns 0, or the first failing one's exit code.
+
+    A failing check ends the run, and its name is on stderr. Otherwise pytest's summary is the last line on stdout.
+    """
+    for name, argv in STATIC.items():
+        code, seconds = _python(argv)
+        sys.stderr.write(f"{name}: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
+        if code != 0:
+            sys.stderr.write(f"the first failing check is {name}; the tests did not run\n")
+            return code
+    code, seconds = _python(["-m", "pytest", *selection])
+    sys.stderr.write(f"pytest: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
+    return code
+
+
+def _python(argv: list[str]) -> tuple[int, float]:
+    """Run our own Python at the root with `argv`; its exit code and its time in seconds."""
+    began = time.monotonic()
+    sys.stdout.flush()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, *argv], cwd=ROOT, env=environment, check=False)
+    return ended.returncode, time.monotonic() - began
