@@ -45,13 +45,16 @@ class Absorbed:
 
 
 class PartitionWindows:
-    """The open windows of one partition of a source, for every statistic over it.
+    """The open windows of one partition of a source (a dataset's topic), for every statistic over it.
 
     `rows` and `emitted` come back from the table with `load`. A window is open until the watermark is past
     its end by the statistic's grace; then it is forgotten, and an event for it is dropped and counted.
     """
 
-    def __init__(self, partition: int, statistics: Iterable[Statistic], lateness_seconds: float) -> None:
+    def __init__(
+        self, source: str, partition: int, statistics: Iterable[Statistic], lateness_seconds: float
+    ) -> None:
+        self.source = source
         self.partition = partition
         self._statistics = {statistic.name: statistic for statistic in statistics}
         step = math.gcd(*(statistic.window_ns for statistic in self._statistics.values()))
@@ -63,8 +66,8 @@ class PartitionWindows:
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Take rows back from the table; rows of other partitions and of unknown statistics are passed over."""
         for key, value in items:
-            kind, partition, *rest = orjson.loads(key)
-            if partition != self.partition:
+            kind, source, partition, *rest = orjson.loads(key)
+            if (source, partition) != (self.source, self.partition):
                 continue
             stored = orjson.loads(value)
             if kind == "watermark":
@@ -157,4 +160,4 @@ class PartitionWindows:
         return Part(*window, offset, groups, cut)
 
     def _key(self, kind: str, *parts: Any) -> bytes:
-        return orjson.dumps([kind, self.partition, *parts])
+        return orjson.dumps([kind, self.source, self.partition, *parts])

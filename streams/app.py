@@ -1,0 +1,224 @@
+"""The worker: a Faust app of two agents, and how it is run.
+
+`events` reads the event topics, `merge` the internal log in which the partitions' windows meet. See docs/streams.md.
+"""
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from runtime.errors import BrokerError, ConfigError
+from runtime.kafka import admin, ensure_topics
+from runtime.settings import KafkaSettings, Settings
+from runtime.telemetry import Telemetry
+from schemas.topics import event_topics, topic_settings
+from streams.agents.context import MAX_MESSAGE, Context
+from streams.agents.events import EventsAgent
+from streams.agents.merge import MergeAgent
+from streams.agents.outbox import Outbox
+from streams.agents.tables import TrackedTable
+from streams.core.sigma import RuleSet, load_rules
+from streams.core.statistics import load_statistics
+from streams.core.taxonomy import load_taxonomy
+from streams.home import Home, worker_home
+from streams.transport import App, credentials
+from streams.web import add_pages
+
+RULES = Path(__file__).resolve().parent.parent / "rules"
+TABLES = ("parts", "merged")
+SETTLE_SECONDS = 0.2
+# RocksDB under Faust would take 2 GiB of block cache and three write buffers of 64 MiB per partition and table.
+ROCKSDB = {
+    "block_cache_size": 16 * 1024**2,
+    "write_buffer_size": 8 * 1024**2,
+    "max_write_buffer_number": 2,
+    "max_open_files": 256,
+    "driver": "rocksdict",
+}
+
+
+def app_id(namespace: str) -> str:
+    """The worker's consumer group and the prefix of its internal topics."""
+    return f"netflight-{namespace}-worker"
+
+
+def internal_topics(namespace: str) -> dict[str, dict[str, str]]:
+    """The topics that the worker keeps for itself, with their settings: the merge's log and the changelogs."""
+    common = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "8388608"}
+    compacted = {**common, "cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.3"}
+    name = app_id(namespace)
+    topics = {f"{name}-{table}-changelog": compacted for table in TABLES}
+    return {merge_topic(namespace): {**common, "retention.ms": str(7 * 86_400_000)}, **topics}
+
+
+def merge_topic(namespace: str) -> str:
+    """The log in which the source partitions' windows meet."""
+    return f"{app_id(namespace)}-merge"
+
+
+def load_rule_set(settings: Settings) -> RuleSet:
+    """The shipped rules and those of settings.worker.rules; raises ConfigError."""
+    return load_rules([RULES / "sigma", *settings.worker.rules], load_taxonomy(RULES / "taxonomy"))
+
+
+def declare_topics(settings: Settings) -> None:
+    """Create the topics that are missing; raise ConfigError where one has another number of partitions.
+
+    Windows of a source partition live in the changelog's partition of the same number.
+    """
+    wanted = {**topic_settings(settings.namespace), **internal_topics(settings.namespace)}
+    ensure_topics(settings.kafka, wanted)
+    needed = [*event_topics(settings.namespace), *internal_topics(settings.namespace)]
+    for name, count in _partitions(settings.kafka, needed).items():
+        if count != settings.kafka.partitions:
+            raise ConfigError(
+                f"topic {name} has {count} partitions, settings say {settings.kafka.partitions}",
+                f"set NETFLIGHT_KAFKA__PARTITIONS={count}, for all parts alike",
+            )
+
+
+def _partitions(settings: KafkaSettings, names: list[str]) -> dict[str, int]:
+    known = admin(settings, "netflight-worker").list_topics(timeout=15).topics
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise BrokerError(f"topic {missing[0]} is not there, though it was created", "try again")
+    return {name: len(known[name].partitions) for name in names}
+
+
+def build_app(settings: Settings, home: Home | None = None) -> faust.App:
+    """The worker's Faust app; raises ConfigError for wrong rules or statistics. Topics must be declared before.
+
+    `home` is the worker's own folder; without it tables are kept in memory only.
+    """
+    store = settings.worker.store if home else "memory"
+    if store not in {"memory", "rocksdb"}:
+        raise ConfigError(f"settings: worker.store: {store}", "memory or rocksdb")
+    app = App(
+        app_id(settings.namespace),
+        broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        broker_credentials=credentials(settings.kafka.options),
+        broker_client_id="netflight-worker",
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_commit_interval=1.0,
+        broker_rebalance_timeout=30.0,
+        broker_max_poll_interval=300.0,
+        broker_request_timeout=30.0,
+        consumer_group_instance_id=f"{app_id(settings.namespace)}-{home.instance}" if home else None,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=MAX_MESSAGE + 1024**2,
+        producer_max_request_size=MAX_MESSAGE + 1024**2,
+        producer_compression_type="lz4",
+        producer_linger=0.005,
+        store=f"{store}://",
+        datadir=str(home.path / "faust") if home else None,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.kafka.partitions,
+        topic_replication_factor=settings.kafka.replication,
+        table_standby_replicas=0,
+        stream_ack_cancelled_tasks=False,
+        stream_ack_exceptions=False,
+        stream_wait_empty=True,
+        autodiscover=False,
+        worker_redirect_stdouts=False,
+        web_enabled=settings.worker.web_port > 0,
+        web_bind=settings.worker.web_host,
+        web_host=settings.worker.web_host,
+        web_port=max(settings.worker.web_port, 1),
+        web_router_enabled=False,
+        web_tables_enabled=False,
+        web_graph_enabled=False,
+        web_stats_enabled=False,
+        web_metrics_enabled=False,
+        Table=TrackedTable,
+    )
+    _add_agents(app, _context(app, settings, store))
+    return app
+
+
+def _context(app: faust.App, settings: Settings, store: str) -> Context:
+    options = dict(ROCKSDB) if store == "rocksdb" else {}
+    tables = {
+        name: app.Table(
+            name,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=settings.kafka.partitions,
+            options=dict(options),
+        )
+        for name in TABLES
+    }
+    return Context(
+        app=app,
+        settings=settings,
+        rules=load_rule_set(settings),
+        statistics=load_statistics(RULES / "statistics", settings.worker.window),
+        partitions=settings.kafka.partitions,
+        parts=tables["parts"],
+        merged=tables["merged"],
+        merge_topic=_bytes_topic(app, merge_topic(settings.namespace)),
+        outbox=Outbox(app),
+        telemetry=Telemetry("worker"),
+    )
+
+
+def _bytes_topic(app: faust.App, *names: str) -> Any:
+    """A topic of raw bytes: a decode error inside Faust would be acknowledged, so we decode ourselves."""
+    return app.topic(
+        *names,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        allow_empty=True,
+    )
+
+
+def _add_agents(app: faust.App, context: Context) -> None:
+    events, merge = EventsAgent(context), MergeAgent(context)
+    names = event_topics(context.settings.namespace)
+    # concurrency stays 1: Faust's commits could pass a message that is still at work
+    app.agent(_bytes_topic(app, *names), name="events", concurrency=1)(events.run)
+    app.agent(context.merge_topic, name="merge", concurrency=1)(merge.run)
+    app.timer(SETTLE_SECONDS, on_leader=False)(context.outbox.settle)
+    app.timer(min(1.0, context.settings.worker.idle_close / 2), on_leader=False)(events.close_idle)
+    add_pages(app, context.telemetry)
+
+
+def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> int:
+    """Run a worker until SIGTERM, SIGINT or `stop`; return 0 after a clean stop, 1 after a failure.
+
+    Raises ConfigError for wrong rules or settings and BrokerError where Kafka does not answer at the start; a
+    broker that goes away later is waited for.
+    """
+    declare_topics(settings)
+    with worker_home(settings.state, settings.namespace) as home:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        app = build_app(settings, home)
+        worker = faust.Worker(app, loglevel="WARNING", quiet=True, loop=loop, workdir=Path.cwd())
+        worker.spinner = None
+        if stop is not None:
+            _stop_with(app, worker, stop)
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as error:
+            clean = not error.code and not app.crashed
+        except Exception as error:  # noqa: BLE001 - told in one line; Faust has logged the rest
+            sys.stderr.write(f"worker: {error}\n")
+            clean = False
+        if clean:
+            home.mark_clean()
+        return 0 if clean else 1
+
+
+def _stop_with(app: faust.App, worker: faust.Worker, stop: threading.Event) -> None:
+    @app.timer(0.2, on_leader=False)  # type: ignore[misc]
+    async def _watch() -> None:
+        if stop.is_set():
+            worker._on_sigterm()  # noqa: SLF001 - what Faust does on SIGTERM, without the signal
