@@ -19,6 +19,7 @@ from producers.sources.packet import RawPacket
 
 SECOND = 1_000_000_000
 NEVER = 1 << 96
+REMEMBERED = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class FlowTable:
         self._max_flows = max_flows
         self._count = 0
         self._entries: dict[bytes, tuple[Entry, bool]] = {}
+        self._ended: dict[bytes, tuple[int, int]] = {}  # start and ordinal of flows that ended lately
         self._buckets: dict[int, list[Entry]] = {}
         self._seconds: list[int] = []
         self._next_due_ns = NEVER
@@ -75,7 +77,7 @@ class FlowTable:
         if time_ns >= self._next_due_ns:
             self.expire(time_ns)
         hit = self._entries.get(parsed[0])
-        entry, forward = self._start(packet, parsed, None) if hit is None else self._same(hit, packet, parsed)
+        entry, forward = self._start(packet, parsed) if hit is None else self._same(hit, packet, parsed)
         flow = entry.flow
         flow.end_ns = max(flow.end_ns, time_ns)
         if forward:
@@ -98,11 +100,11 @@ class FlowTable:
         time_ns = packet[1]
         if time_ns - entry.flow.end_ns > entry.timeout_ns:
             self._finish(entry, "idle")
-            return self._start(packet, parsed, entry.flow)
+            return self._start(packet, parsed)
         if parsed[1] & 0x12 == 0x02 and entry.tcp is not None:  # SYN without ACK
             if entry.tcp.begins_anew(parsed[2], forward=forward, closed=entry.closed):
                 self._finish(entry, "end")
-                return self._start(packet, parsed, entry.flow)
+                return self._start(packet, parsed)
         elif time_ns >= entry.interim_ns:
             self._interim(entry, time_ns)
         return hit
@@ -130,13 +132,14 @@ class FlowTable:
         self._seconds.clear()
         self._next_due_ns = NEVER
 
-    def _start(self, packet: RawPacket, parsed: Parsed, before: Flow | None) -> tuple[Entry, bool]:
-        """A new flow. `before` is the one that ended on the same key with this very packet."""
+    def _start(self, packet: RawPacket, parsed: Parsed) -> tuple[Entry, bool]:
+        """A new flow."""
         if self._count >= self._max_flows:
             self._finish(next(iter(self._entries.values()))[0], "evicted")
         key, back = parsed[0], opposite(parsed[0])
         forward = back is None or not _is_reply(parsed)
-        ordinal = before.ordinal + 1 if before is not None and before.start_ns == packet.time_ns else 0
+        start_ns, ordinal = self._ended.get(key) or self._ended.get(back or key) or (None, 0)
+        ordinal = ordinal + 1 if start_ns == packet.time_ns else 0
         flow = _new_flow(key if forward or back is None else back, packet, forward=forward, ordinal=ordinal)
         timeout_ns = self._idle_ns.get(key[0], self._other_ns)
         entry = Entry(key, flow, timeout_ns, packet.time_ns + self._active_ns)
@@ -153,13 +156,16 @@ class FlowTable:
         self._schedule(entry, entry.flow.end_ns + self._linger_ns)
 
     def _finish(self, entry: Entry, reason: str) -> None:
+        flow, key, back = entry.flow, entry.key, opposite(entry.key)
         entry.ended = True
-        del self._entries[entry.key]
-        back = opposite(entry.key)
-        if back is not None:
-            self._entries.pop(back, None)
+        del self._entries[key]
+        self._entries.pop(back or key, None)
         self._count -= 1
-        flow = entry.flow
+        self._ended.pop(back or key, None)
+        self._ended.pop(key, None)
+        self._ended[key] = flow.start_ns, flow.ordinal
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         flow.end_reason = entry.closed or reason
         flow.state = _state(flow)
         self.records.append(FlowRecord(flow, final=True))

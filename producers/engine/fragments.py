@@ -18,7 +18,7 @@ class Fragments:
     def __init__(self) -> None:
         self._keys: dict[bytes, tuple[bytes, int]] = {}
         self._block: Block = []
-        self._ahead: dict[bytes, bytes] = {}
+        self._ahead: dict[bytes, tuple[bytes, int]] = {}
 
     def whole(self, parsed: Parsed, time_ns: int, block: Block) -> Parsed:
         """The same with the key of the datagram's flow, as far as it is known; `block` holds the packet."""
@@ -38,12 +38,13 @@ class Fragments:
             del self._keys[next(iter(self._keys))]
 
     def _find(self, datagram: bytes, time_ns: int, block: Block) -> bytes | None:
+        """The key of a datagram that began lately, or that begins in this block."""
         known = self._keys.get(datagram)
-        if known is not None and abs(time_ns - known[1]) <= LIFETIME_NS:
-            return known[0]
-        return self._look_ahead(block).get(datagram)
+        if known is None or abs(time_ns - known[1]) > LIFETIME_NS:
+            known = self._look_ahead(block).get(datagram)
+        return known[0] if known is not None and abs(time_ns - known[1]) <= LIFETIME_NS else None
 
-    def _look_ahead(self, block: Block) -> dict[bytes, bytes]:
+    def _look_ahead(self, block: Block) -> dict[bytes, tuple[bytes, int]]:
         """The datagrams that begin in this block, read once a block: a flood of fragments stays cheap."""
         if self._block is not block:
             self._block, self._ahead = block, {}
@@ -51,5 +52,5 @@ class Fragments:
                 parsed = parse(packet.linktype, packet.data, packet.wire_length)
                 if not isinstance(parsed, int) and parsed[5] and parsed[5][-1].first:
                     for fragment in parsed[5]:
-                        self._ahead.setdefault(fragment.datagram, parsed[0])
+                        self._ahead.setdefault(fragment.datagram, (parsed[0], packet.time_ns))
         return self._ahead

@@ -1,0 +1,92 @@
+"""Captures and frames written by hand: pcap and pcapng in every variant, Ethernet frames of all kinds."""
+
+import socket
+from struct import pack
+
+from producers.sources.packet import RawPacket
+from producers.sources.stream import parser_for
+
+Packet = tuple[int, bytes, int]
+"""Nanoseconds, bytes, length on the wire."""
+
+
+def pcap(packets: list[Packet], order: str = "<", magic: int = 0xA1B2C3D4, linktype: int = 1) -> bytes:
+    unit = 1 if magic == 0xA1B23C4D else 1000
+    extra = bytes(8) if magic == 0xA1B2CD34 else b""
+    out = pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65535, linktype)
+    for time_ns, data, wire in packets:
+        out += pack(order + "IIII", time_ns // 10**9, time_ns % 10**9 // unit, len(data), wire) + extra + data
+    return out
+
+
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    body += bytes(-len(body) % 4)
+    length = len(body) + 12
+    return pack(order + "II", kind, length) + body + pack(order + "I", length)
+
+
+def option(code: int, value: bytes, order: str = "<") -> bytes:
+    return pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def section(order: str = "<") -> bytes:
+    return block(0x0A0D0D0A, pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+
+
+def interface(order: str = "<", linktype: int = 1, options: bytes = b"", snaplen: int = 0) -> bytes:
+    return block(1, pack(order + "HHI", linktype, 0, snaplen) + options, order)
+
+
+def enhanced(number: int, stamp: int, data: bytes, wire: int, order: str = "<") -> bytes:
+    padded = data + bytes(-len(data) % 4)
+    return block(
+        6, pack(order + "IIIII", number, stamp >> 32, stamp & 0xFFFFFFFF, len(data), wire) + padded, order
+    )
+
+
+def read(capture: bytes, step: int = 1 << 20) -> list[RawPacket]:
+    """All packets, pushed in pieces of `step` bytes."""
+    parser, out = parser_for(capture[:4], "capture"), []
+    for start in range(0, len(capture), step):
+        parser.push(capture[start : start + step], out)
+    parser.end()
+    return out
+
+
+def address(text: str) -> bytes:
+    """An address as bytes."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def ip(
+    source: str, destination: str, protocol: int, payload: bytes, *, piece: int = 0, name: int = 1
+) -> bytes:
+    """An IP packet; `piece` is the field of flags and fragment offset (IPv4)."""
+    ends = address(source) + address(destination)
+    if ":" in source:
+        return pack(">IHBB", 6 << 28, len(payload), protocol, 64) + ends + payload
+    return pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), name, piece, 64, protocol, 0) + ends + payload
+
+
+def udp(source: int, destination: int, payload: bytes = b"") -> bytes:
+    """A UDP datagram."""
+    return pack(">HHHH", source, destination, 8 + len(payload), 0) + payload
+
+
+def tcp(
+    source: int, destination: int, flags: int, sequence: int = 0, payload: bytes = b"", *, window: int = 999
+) -> bytes:
+    """A TCP segment."""
+    return pack(">HHIIBBHHH", source, destination, sequence, 0, 0x50, flags, window, 0, 0) + payload
+
+
+def ethernet(payload: bytes, kind: int | None = None, swapped: int = 0) -> bytes:
+    """An Ethernet frame; the type is that of the IP packet in it, unless given."""
+    macs = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+    kind = (0x86DD if payload[0] >> 4 == 6 else 0x0800) if kind is None else kind
+    return macs[swapped] + macs[1 - swapped] + pack(">H", kind) + payload
+
+
+def raw(data: bytes, time_ns: int = 0, frame: int = 1, linktype: int = 1) -> RawPacket:
+    """A packet as a source gives it."""
+    return RawPacket(frame, time_ns, linktype, data, len(data), "")
