@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from producers.decoders.base import Decoder
 from producers.decoders.builder import EventBuilder
-from producers.decoders.protocols import application_protocols
+from producers.decoders.protocols import QUOTING, application_protocols
 from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree, layers_of
@@ -207,6 +207,8 @@ class Pipeline:
             if decoder is not None:
                 for layer in layers_of(value):
                     self._units(decoder, layer, name, place)
+            if name in QUOTING:
+                return  # what follows is quoted in the error, and was not sent by anybody
 
     def _units(self, decoder: Decoder, layer: Tree, protocol: str, place: Place) -> None:
         tracker = self._trackers[decoder.dataset.name]

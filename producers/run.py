@@ -81,7 +81,6 @@ def run_paths(
     expanded: Expanded = expand(paths)
     outcome = Outcome(skipped=list(expanded.skipped), telemetry=telemetry or Telemetry("producer"))
     plan = decode_plan()
-    builder = EventBuilder(settings.namespace, settings.sensor, settings.local_networks)
     ahead: Tshark | None = None
     try:
         for index, path in enumerate(expanded.captures):
@@ -95,7 +94,7 @@ def run_paths(
             tshark = ahead or start_tshark(plan, live=source.live)
             more = index + 1 < len(expanded.captures)
             ahead = start_tshark(plan, live=False) if more else None
-            _run_one(source, outcome, (plan, builder, emit, stop), tshark, progress)
+            _run_one(source, outcome, (plan, settings, emit, stop), tshark, progress)
     finally:
         if ahead is not None:
             ahead.close()
@@ -114,26 +113,25 @@ def run_source(
     """Decode one source, an interface for example, to its end or until `stop`."""
     outcome = Outcome(telemetry=telemetry or Telemetry("producer"))
     plan = decode_plan()
-    builder = EventBuilder(settings.namespace, settings.sensor, settings.local_networks)
     tshark = start_tshark(plan, live=source.live)
-    _run_one(source, outcome, (plan, builder, emit, stop), tshark, progress)
+    _run_one(source, outcome, (plan, settings, emit, stop), tshark, progress)
     return outcome
 
 
 def _run_one(
     source: Source,
     outcome: Outcome,
-    context: tuple[DecodePlan, EventBuilder, Emit, threading.Event],
+    context: tuple[DecodePlan, Settings, Emit, threading.Event],
     tshark: Tshark,
     progress: Progress | None,
 ) -> None:
-    plan, builder, emit, stop = context
+    plan, settings, emit, stop = context
     before = outcome.accounting.read
     pipeline = Pipeline(
         source,
         FlowEngine(),
         plan,
-        builder=builder,
+        builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
         emit=emit,
         telemetry=outcome.telemetry,
         tshark=tshark,

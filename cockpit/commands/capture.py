@@ -37,7 +37,7 @@ def capture(
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
-    quiet: Quiet = False,  # noqa: FBT002  # typer makes a flag of it
+    quiet: Quiet = False,
 ) -> None:
     """Decode packets and publish the events to Kafka, until the captures end or Ctrl-C.
 
@@ -67,7 +67,7 @@ def capture(
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
 
 
-def _run(  # noqa: PLR0913, PLR0917  # the parts of one run
+def _run(
     paths: list[str],
     interface: str | None,
     capture_filter: str,

@@ -1,6 +1,7 @@
 """`netflight decode`: captures to ECS events as NDJSON, without Kafka."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -8,7 +9,8 @@ import typer
 
 from cockpit.context import settings_for
 from cockpit.terminal import account, watching
-from runtime.errors import UsageError
+from runtime.errors import NetflightError, UsageError
+from schemas.events import Event
 
 Paths = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Captures, folders with captures, or - for standard input.")
@@ -36,7 +38,7 @@ def decode(
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
-    quiet: Quiet = False,  # noqa: FBT002  # typer makes a flag of it
+    quiet: Quiet = False,
 ) -> None:
     """Decode captures to ECS events, one JSON object a line, on stdout or in FILE.
 
@@ -56,14 +58,11 @@ def decode(
 
     settings = settings_for(namespace=namespace, sensor=sensor)
     with _opened(output) as stream, stop_on_signals() as stop, watching(quiet=quiet) as watch:
-        write = stream.write
-        outcome = run_paths(
-            paths,
-            settings,
-            lambda event: write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)) and None,
-            stop,
-            progress=watch,
-        )
+
+        def write(event: Event) -> None:
+            stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
+        outcome = run_paths(paths, settings, write, stop, progress=watch)
         stream.flush()
         interrupted = stop.is_set()
     account(outcome, "decoded", quiet=quiet)
@@ -71,7 +70,7 @@ def decode(
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
 
 
-def exit_code(errors: list[Exception] | list, *, interrupted: bool) -> int:  # type: ignore[type-arg]
+def exit_code(errors: Sequence[NetflightError], *, interrupted: bool) -> int:
     """0 done, 1 failed, 2 when nothing but the usage was wrong, 130 when interrupted."""
     if interrupted:
         return 130
@@ -82,7 +81,7 @@ def exit_code(errors: list[Exception] | list, *, interrupted: bool) -> int:  # t
 
 def _opened(output: Path | None) -> IO[bytes]:
     if output is None:
-        return open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False)  # noqa: PTH123, SIM115
+        return open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False)
     try:
         return output.open("wb", buffering=1 << 16)
     except OSError as error:

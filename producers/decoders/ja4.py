@@ -60,6 +60,8 @@ def _newest(versions: list[int]) -> int:
 def _alpn(protocol: bytes) -> str:
     if not protocol:
         return "00"
+    if protocol[0] > 0x7F:
+        return "99"
     first, last = chr(protocol[0]), chr(protocol[-1])
     if first.isascii() and first.isalnum() and last.isascii() and last.isalnum():
         return first + last

@@ -18,6 +18,8 @@ _NOT_PROTOCOLS = frozenset(
         *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat"),
     }
 )
+# Protocols whose errors quote the packet that they are about; its layers follow theirs.
+QUOTING = frozenset({"icmp", "icmpv6"})
 # tshark's names where the field says otherwise.
 PROTOCOL_NAMES = {"dhcp": "dhcpv4", "icmpv6": "icmp", "ssl": "tls", "kerberos": "krb5", "gquic": "quic"}
 
@@ -42,4 +44,6 @@ def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
         if tunnelled and name in _TUNNELS:
             continue
         found.append(PROTOCOL_NAMES.get(name, name))
+        if name in QUOTING:
+            break
     return found

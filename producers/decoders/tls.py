@@ -16,6 +16,10 @@ CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11
 CHANGE_CIPHER_SPEC, ALERT, APPLICATION_DATA = "20", "21", "23"
 _TRANSPORT = {"tls": "t", "dtls": "d", "quic": "q"}
 _PRE_SHARED_KEY = "41"
+# The random of a server hello that asks for another client hello (RFC 8446, section 4.1.3).
+_RETRY = (
+    "cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c"
+)
 
 
 class _Part(NamedTuple):
@@ -105,7 +109,7 @@ class TlsDecoder(Decoder):
             ciphers=ciphers,
             extensions=_numbers(columns.get(f"{hs}.extension.type")),
             signature_algorithms=_signature_algorithms(message, hs),
-            alpn=alpn.encode("latin-1", "replace"),
+            alpn=bytes(min(ord(character), 0xFF) for character in alpn),
         )
         fields: dict[str, Any] = {"netflight.tls.client.ja4": ja4(hello)}
         hashes = [fields["netflight.tls.client.ja4"]]
@@ -128,8 +132,10 @@ class TlsDecoder(Decoder):
     def _server_hello(self, message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
         hs = f"{prefix}.handshake"
         names = ("ciphersuite", "extension.type", "extensions.supported_version", "extensions_alpn_str")
-        rest = ("session_id", "ja3s", "version")
+        rest = ("session_id", "ja3s", "version", "random")
         columns = collect(message, frozenset(f"{hs}.{name}" for name in names + rest))
+        if columns.get(f"{hs}.random") == [_RETRY]:
+            return Unit(Role.PART, {}, place, protocol, extra=_Part("hello_retry_request"))
         fields: dict[str, Any] = {}
         versions = _numbers(columns.get(f"{hs}.extensions.supported_version")) or _numbers(
             columns.get(f"{hs}.version")

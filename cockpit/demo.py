@@ -1,0 +1,124 @@
+"""The demo: one capture through real tshark, Kafka, Faust and Elasticsearch, and what came out of it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cockpit import demo_report
+from cockpit.pipeline import SINK, WORKER, forget_events, settle, start_parts
+from cockpit.stack import Stack, up
+from cockpit.terminal import account, complain, note, stderr, watching
+from producers.publisher import Publisher
+from producers.run import Outcome, run_paths
+from runtime.errors import BrokerError, UsageError
+from runtime.kafka import ensure_topics
+from runtime.lifecycle import stop_on_signals
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry, peak_rss_bytes, write_summary
+from schemas.topics import topic_settings
+from sinks.elasticsearch.client import Client
+
+NAME = NAMESPACE = "demo"
+SAMPLE = ("office_day", "capture.pcap")
+IDLE_CLOSE_SECONDS = 3.0
+QUIET_SECONDS = IDLE_CLOSE_SECONDS + 4.0
+LIMIT_SECONDS = 180.0
+
+
+def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
+    """Run the demo and print its report; returns the exit code. Nothing is left running unless `keep`."""
+    if capture is not None and not capture.exists():
+        raise UsageError(f"{capture}: no such file", "netflight demo without a name plays a sample")
+    with _sample(capture) as path, stop_on_signals() as stop:
+        stack = up(NAME, report=_tell)
+        try:
+            settings = Settings.load(
+                namespace=NAMESPACE,
+                kafka={"bootstrap": stack.kafka_bootstrap},
+                elasticsearch={"urls": [stack.elasticsearch_url]},
+            )
+            outcome = _play(stack, settings, path, stop)
+            if stop.is_set():
+                complain("interrupted")
+                return 130
+            counts = _finish(stack, settings)
+            client = Client(settings.elasticsearch)
+            demo_report.show(client, NAMESPACE, outcome, counts)
+            write_summary(summary, _summary(outcome, counts))
+            if keep:
+                start_parts(stack, NAMESPACE, _worker_settings())
+            demo_report.show_next(stack, keep=keep)
+            return 1 if outcome.errors else 0
+        finally:
+            if not keep or stop.is_set():
+                stack.down()
+
+
+def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
+    """Begin afresh in Kafka, start the parts, and publish the capture."""
+    forget_events(stack, settings)
+    ensure_topics(settings.kafka, topic_settings(NAMESPACE))
+    _tell("starting the Faust worker and the Elasticsearch sink")
+    _summary_file(stack).unlink(missing_ok=True)
+    start_parts(stack, NAMESPACE, _worker_settings(), _summary_file(stack))
+    _tell(f"playing {path.name if path.parent.name == '' else path.parent.name + '/' + path.name}")
+    telemetry = Telemetry("producer")
+    publisher = Publisher(settings, telemetry, stop, note)
+    with watching(quiet=False) as watch:
+        outcome = run_paths([str(path)], settings, publisher.publish, stop, progress=watch, telemetry=telemetry)
+    try:
+        publisher.close()
+    except BrokerError as error:
+        outcome.errors.append(error)
+    account(outcome, "published to Kafka", quiet=False)
+    return outcome
+
+
+def _finish(stack: Stack, settings: Settings) -> dict[str, Any]:
+    """Wait until everything has been delivered, stop the sink, and return what it counted."""
+    with stderr.status("worker and sink at work") if stderr.is_terminal else contextlib.nullcontext() as status:
+
+        def told(left: int) -> None:
+            if status is not None:
+                status.update(f"worker and sink at work, {left:,} messages to go")
+
+        started = time.monotonic()
+        settle(stack, settings, QUIET_SECONDS, LIMIT_SECONDS, told)
+    _tell(f"everything delivered, {time.monotonic() - started:.0f} s")
+    for part in (WORKER, SINK):
+        stack.stop_part(part)
+    counts: dict[str, Any] = orjson.loads(_summary_file(stack).read_bytes())
+    return counts
+
+
+def _summary(outcome: Outcome, counts: dict[str, Any]) -> dict[str, Any]:
+    delivered = {name: counts.get(name, 0) for name in ("indexed", "duplicates", "dead_letters")}
+    return {**outcome.summary(), **delivered, "peak_rss_bytes": peak_rss_bytes()}
+
+
+def _summary_file(stack: Stack) -> Path:
+    return stack.folder / "sink-summary.json"
+
+
+def _worker_settings() -> dict[str, str]:
+    """A capture ends, where an interface goes on: windows may close soon after the last event."""
+    return {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE_SECONDS)}
+
+
+@contextlib.contextmanager
+def _sample(capture: Path | None) -> Iterator[Path]:
+    """The capture that was named, else the sample as a file."""
+    if capture is not None:
+        yield capture
+        return
+    with resources.as_file(resources.files("samples").joinpath(*SAMPLE)) as path:
+        yield path
+
+
+def _tell(text: str) -> None:
+    stderr.print(f"[bold cyan]»[/] {text}")

@@ -1,0 +1,144 @@
+"""What the demo shows at its end, asked of Elasticsearch: documents, top talkers, alerts with their evidence."""
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cockpit.stack import Stack
+from cockpit.terminal import stdout
+from producers.run import Outcome
+from runtime.errors import DestinationError
+from schemas.model import datasets
+from sinks.elasticsearch.client import Client
+
+_ALERTS = 12
+_TALKERS = 5
+_LEVELS = ("critical", "high", "medium", "low", "informational")
+
+
+def show(client: Client, namespace: str, outcome: Outcome, counts: dict[str, Any]) -> None:
+    """Print the report of a run whose sink counted `counts`."""
+    _documents(client, namespace)
+    _talkers(client, namespace)
+    _alerts(client, namespace)
+    _closing(outcome, counts)
+
+
+def show_next(stack: Stack, *, keep: bool) -> None:
+    """Print how to look further."""
+    stdout.print("\n[bold]Look further[/]")
+    if keep:
+        stdout.print(f"  curl '{stack.elasticsearch_url}/logs-netflight.alerts-demo/_search?pretty&size=3'")
+        stdout.print(f"  ./netflight status --name {stack.name}    ./netflight down --name {stack.name}")
+    else:
+        stdout.print("  ./netflight demo --keep                     leaves Kafka and Elasticsearch running")
+    stdout.print("  ./netflight decode samples | head -1        events without Kafka")
+    stdout.print("  ./netflight inspect samples/dns/capture.pcap --frame 1")
+
+
+def _documents(client: Client, namespace: str) -> None:
+    table = Table(title="Documents in Elasticsearch", title_justify="left", box=None, pad_edge=False)
+    table.add_column("data stream")
+    table.add_column("documents", justify="right")
+    for dataset in datasets().values():
+        name = dataset.data_stream(namespace)
+        count = _search(client, name, {"size": 0, "track_total_hits": True})["hits"]["total"]["value"]
+        if count:
+            table.add_row(name, f"{count:,}")
+    stdout.print()
+    stdout.print(table)
+
+
+def _talkers(client: Client, namespace: str) -> None:
+    body = {
+        "size": 0,
+        "aggs": {
+            "hosts": {
+                "terms": {"field": "host.ip", "size": _TALKERS, "order": {"bytes": "desc"}},
+                "aggs": {
+                    "bytes": {"sum": {"field": "network.bytes"}},
+                    "sent": {"sum": {"field": "source.bytes"}},
+                    "received": {"sum": {"field": "destination.bytes"}},
+                },
+            }
+        },
+    }
+    found = _search(client, datasets()["top_talkers"].data_stream(namespace), body)
+    table = Table(title="Top talkers, from the worker's windows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("host")
+    for column in ("bytes", "sent", "received"):
+        table.add_column(column, justify="right")
+    for bucket in found.get("aggregations", {}).get("hosts", {}).get("buckets", []):
+        values = (bucket[name]["value"] for name in ("bytes", "sent", "received"))
+        table.add_row(bucket["key"], *(f"{value:,.0f}" for value in values))
+    stdout.print()
+    stdout.print(table)
+
+
+def _alerts(client: Client, namespace: str) -> None:
+    body = {
+        "size": 0,
+        "track_total_hits": True,
+        "aggs": {
+            "rules": {
+                "terms": {"field": "rule.name", "size": 100},
+                "aggs": {
+                    "one": {"top_hits": {"size": 1, "sort": [{"@timestamp": "asc"}]}},
+                    "severity": {"max": {"field": "event.severity"}},
+                },
+            }
+        },
+    }
+    found = _search(client, datasets()["alerts"].data_stream(namespace), body)
+    buckets = found.get("aggregations", {}).get("rules", {}).get("buckets", [])
+    buckets.sort(key=lambda bucket: (-(bucket["severity"]["value"] or 0), -bucket["doc_count"], bucket["key"]))
+    total = found["hits"]["total"]["value"]
+    table = Table(
+        title=f"Alerts: {total:,} of {len(buckets):,} rules; one of each, with its evidence",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("level")
+    table.add_column("n", justify="right")
+    table.add_column("first, and the capture's frame", overflow="fold")
+    for bucket in buckets[:_ALERTS]:
+        alert = bucket["one"]["hits"]["hits"][0]["_source"]
+        level = alert.get("netflight", {}).get("alert", {}).get("level", "")
+        reason = alert.get("event", {}).get("reason") or bucket["key"]
+        table.add_row(level, f"{bucket['doc_count']:,}", escape(f"{reason}{_frame(alert)}"))
+    stdout.print()
+    stdout.print(table)
+    if len(buckets) > _ALERTS:
+        stdout.print(f"and {len(buckets) - _ALERTS:,} rules more")
+
+
+def _frame(alert: dict[str, Any]) -> str:
+    frame = alert.get("netflight", {}).get("frame", {}).get("first")
+    return f" (frame {frame})" if frame else ""
+
+
+def _closing(outcome: Outcome, counts: dict[str, Any]) -> None:
+    packets = outcome.accounting
+    indexed, duplicates = counts.get("indexed", 0), counts.get("duplicates", 0)
+    letters = counts.get("dead_letters", 0)
+    consumed = counts.get("consumed", indexed + duplicates + letters)
+    stdout.print("\n[bold]Accounting[/]")
+    stdout.print(
+        f"  packets  {packets.read:,} read = {packets.in_flows:,} in flows + {packets.not_ip:,} not IP"
+        f" + {packets.malformed:,} malformed"
+    )
+    published = outcome.telemetry.total("published")
+    stdout.print(
+        f"  events   {published:,} published + {consumed - published:,} from the worker = {indexed:,} new documents"
+        f" + {duplicates:,} there already + {letters:,} dead letters"
+    )
+
+
+def _search(client: Client, index: str, body: dict[str, Any]) -> dict[str, Any]:
+    client.request("POST", f"/{index}/_refresh?ignore_unavailable=true")
+    answer = client.request("POST", f"/{index}/_search?ignore_unavailable=true", body)
+    if answer.status != 200:
+        raise DestinationError(f"Elasticsearch refuses to search {index}: {answer.error()}")
+    return answer.body

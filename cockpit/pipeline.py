@@ -1,0 +1,101 @@
+"""The worker and the sink as parts of a local stack: start, settle, begin afresh."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from cockpit.stack import Stack
+from runtime.errors import BrokerError, StackError
+from runtime.kafka import admin, consumer, delete_topics
+from runtime.settings import Settings
+from schemas.topics import PREFIX, event_topics, sink_topics
+from sinks.runner import group_id
+from streams.app import app_id, internal_topics
+
+WORKER, SINK = "worker", "sink-elasticsearch"
+_ANSWER_SECONDS = 15.0
+_LOOK_SECONDS = 0.5
+
+
+def start_parts(
+    stack: Stack, namespace: str, env: dict[str, str] | None = None, summary: Path | None = None
+) -> None:
+    """Start the worker and the Elasticsearch sink on a namespace, where they do not run yet."""
+    more = ["--summary", str(summary)] if summary else []
+    commands = {
+        WORKER: ["worker", "--namespace", namespace],
+        SINK: ["sink", "elasticsearch", "--namespace", namespace, *more],
+    }
+    for part, arguments in commands.items():
+        if not stack.part_alive(part):
+            stack.spawn(part, [sys.executable, "-m", "cockpit", *arguments], env)
+
+
+def forget_events(stack: Stack, settings: Settings) -> None:
+    """Take a namespace's events, offsets and tables away from Kafka and the worker; what is indexed stays."""
+    for part in (WORKER, SINK):
+        stack.stop_part(part)
+    client = admin(settings.kafka, "netflight-forget")
+    prefixes = (f"{PREFIX}.{settings.namespace}.", f"{app_id(settings.namespace)}-")
+    names = client.list_topics(timeout=_ANSWER_SECONDS).topics
+    delete_topics(settings.kafka, [name for name in names if name.startswith(prefixes)])
+    groups = [app_id(settings.namespace), group_id("elasticsearch", settings.namespace)]
+    for group, future in client.delete_consumer_groups(groups, request_timeout=_ANSWER_SECONDS).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].name() != "GROUP_ID_NOT_FOUND":
+                raise BrokerError(f"consumer group {group}: {error.args[0].str()}") from error
+    shutil.rmtree(Path(stack.environment()["NETFLIGHT_STATE"]) / "worker" / settings.namespace, ignore_errors=True)
+
+
+def settle(
+    stack: Stack, settings: Settings, quiet: float, limit: float, told: Callable[[int], None] = lambda _left: None
+) -> None:
+    """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
+
+    `told` hears how many messages are left. Raises StackError when a part has died, or after `limit` seconds.
+    """
+    names = settings.namespace
+    readers = {
+        app_id(names): [*event_topics(names), *(t for t in internal_topics(names) if t.endswith("-merge"))],
+        group_id("elasticsearch", names): sink_topics(names),
+    }
+    clients = {group: consumer(settings.kafka, group, "netflight-settle") for group in readers}
+    deadline = time.monotonic() + limit
+    ends, since = -1, time.monotonic()
+    try:
+        while True:
+            for part in (WORKER, SINK):
+                if not stack.part_alive(part):
+                    raise StackError(f"{part} has stopped", f"its log: {stack.log(part)}")
+            counts = [_position(clients[group], topics) for group, topics in readers.items()]
+            left, end = sum(lag for lag, _ in counts), sum(end for _, end in counts)
+            told(left)
+            now = time.monotonic()
+            if left or end != ends:
+                ends, since = end, now
+            elif now - since >= quiet:
+                return
+            if now > deadline:
+                raise StackError(f"{left:,} messages are still to be read after {limit:.0f} s", "see the parts' logs")
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        for client in clients.values():
+            client.close()
+
+
+def _position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:
+    """How many messages of the topics the group has still to read, and the sum of the topics' ends."""
+    left = ends = 0
+    known = client.list_topics(timeout=_ANSWER_SECONDS).topics
+    places = [TopicPartition(name, part) for name in topics if name in known for part in known[name].partitions]
+    for place in client.committed(places, timeout=_ANSWER_SECONDS):
+        low, high = client.get_watermark_offsets(TopicPartition(place.topic, place.partition), _ANSWER_SECONDS)
+        left += high - max(place.offset, low)
+        ends += high
+    return left, ends
