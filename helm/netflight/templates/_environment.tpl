@@ -98,6 +98,8 @@
 {{- with .Values.worker -}}
 - name: NETFLIGHT_WORKER__WEB_PORT
   value: {{ .webPort | quote }}
+- name: NETFLIGHT_WORKER__WEB_HOST
+  value: {{ .webHost | quote }}
 {{- with .rules }}
 {{- /* A mounted ConfigMap shows each key twice below its root: as a link, and in the folder that ..data points to. */}}
 {{- $folders := list }}
