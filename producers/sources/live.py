@@ -59,8 +59,18 @@ class LiveSource(StreamSource):
         """Packets that the kernel dropped, as far as dumpcap has told."""
         return max(super().dropped, self._told_drops)
 
+    @property
+    def capturing(self) -> bool:
+        """Whether dumpcap has opened the interface, so that no packet from now on is missed."""
+        return self._parser is not None
+
+    @property
+    def child_pid(self) -> int | None:
+        """Dumpcap's process id once it runs."""
+        return self._child.pid if self._child else None
+
     def stop(self) -> None:
-        """Let dumpcap end as Ctrl-C would; what it had captured still comes."""
+        """Let dumpcap end as Ctrl-C would; what it has read from the kernel still comes."""
         super().stop()
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGINT)
@@ -78,6 +88,8 @@ class LiveSource(StreamSource):
             self._child = child
             try:
                 yield from self._drain(child)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(STOP_SECONDS)
             finally:
                 _end(child)
             words.seek(0)
@@ -102,7 +114,7 @@ class LiveSource(StreamSource):
         text = words.read().decode("utf-8", "replace")
         if tally := _TALLY.search(text):
             self.packets_received, self._told_drops = int(tally[1]), int(tally[2])
-        if status != 0:
+        if status != 0 and not (self._stopped and status == -signal.SIGINT):
             raise _failure(self.name, text)
 
 
@@ -122,11 +134,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     if child.stdout is not None:
         child.stdout.close()
     for how in (signal.SIGINT, signal.SIGKILL):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(0 if child.poll() is not None else STOP_SECONDS)
+        if child.poll() is not None:
             return
         child.send_signal(how)
-    child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_SECONDS)
 
 
 def _failure(interface: str, text: str) -> CaptureError | UsageError:
