@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from samples.record import servers
 from samples.record.case import Case
-from samples.record.lab import Tap, wait_for
+from samples.record.lab import Tap, together, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +37,8 @@ def brute_force(client: Host, login: servers.Login, target: str, wrong: int) -> 
         client.run("sshpass", "-p", password, "ssh", *options, target_login, "true", ok=expected)
 
     users = ("root", "admin", "test", login.user)
-    with ThreadPoolExecutor(4) as at_once:
-        tasks = [at_once.submit(guess, users[n % 4], secrets.token_urlsafe(6), 5, 255) for n in range(wrong)]
-        for task in tasks:
-            task.result()
+    guesses = [partial(guess, users[n % 4], secrets.token_urlsafe(6), 5, 255) for n in range(wrong)]
+    together(guesses, at_once=4)
     guess(login.user, login.password, 0)
 
 
@@ -185,20 +183,18 @@ def office_day(lab: Lab, out: Path) -> Case:
     password = servers.tunnel(exit1)
     servers.web(exit1)
     infected = clients[2]
-    with Tap(lab, out), ThreadPoolExecutor(5) as at_once:
-        calm = [at_once.submit(_work, client, certs, login if client is clients[1] else None) for client in clients]
-        clients[0].run("ping", "-c", "5", "-i", "0.5", "192.0.2.1")
-        for task in calm:
-            task.result()
-        busy = [
-            at_once.submit(call_home, infected, 30, 1.0, 0.15),
-            at_once.submit(tunnel, infected, "198.51.100.53", password, "style.css", 12_000),
-            at_once.submit(scan, infected, WEB, "1-400,443,8080"),
-            at_once.submit(brute_force, infected, login, SSH, 30),
-            at_once.submit(_work, clients[0], certs, None),
-        ]
-        for task in busy:
-            task.result()
+    calm = [partial(_work, client, certs, login if client is clients[1] else None) for client in clients]
+    ping = ("ping", "-c", "5", "-i", "0.5", "192.0.2.1")
+    busy = [
+        partial(call_home, infected, 30, 1.0, 0.15),
+        partial(tunnel, infected, "198.51.100.53", password, "style.css", 12_000),
+        partial(scan, infected, WEB, "1-400,443,8080"),
+        partial(brute_force, infected, login, SSH, 30),
+        partial(_work, clients[0], certs, None),
+    ]
+    with Tap(lab, out):
+        together([*calm, partial(clients[0].run, *ping)], at_once=4)
+        together(busy, at_once=5)
     http = {"event.dataset": "network_traffic.http", "destination.ip": WEB, "url.domain": "intranet.example.com"}
     return Case(
         title="A day at the office, in a minute: three clients at work, one of them taken over",

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
 NETNS_ETC = Path("/etc/netns")  # `ip netns exec NAME` binds the files in NAME/ over those in /etc
@@ -217,6 +218,19 @@ def wait_for(happens: Callable[[], bool], what: str, seconds: float = 15) -> Non
         if time.monotonic() > end:
             raise LabError(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.1)
+
+
+def together(tasks: Iterable[Callable[[], object]], at_once: int) -> None:
+    """Run tasks in threads; the first error or Ctrl-C is raised without waiting for the tasks under way.
+
+    Those end by themselves: taking down the laboratory ends the programs they wait for.
+    """
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for future in [pool.submit(task) for task in tasks]:
+            future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _command(*argv: str) -> None:
