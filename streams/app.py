@@ -23,12 +23,11 @@ from streams.agents.outbox import Outbox
 from streams.agents.tables import TrackedTable
 from streams.core.sigma import RuleSet, load_rules
 from streams.core.statistics import load_statistics
-from streams.core.taxonomy import load_taxonomy
 from streams.home import Home, worker_home
+from streams.rules_tools import RULES, shipped, shipped_taxonomy
 from streams.transport import App, credentials
 from streams.web import add_pages
 
-RULES = Path(__file__).resolve().parent.parent / "rules"
 TABLES = ("parts", "merged")
 SETTLE_SECONDS = 0.2
 # RocksDB under Faust would take 2 GiB of block cache and three write buffers of 64 MiB per partition and table.
@@ -62,7 +61,7 @@ def merge_topic(namespace: str) -> str:
 
 def load_rule_set(settings: Settings) -> RuleSet:
     """The shipped rules and those of settings.worker.rules; raises ConfigError."""
-    return load_rules([RULES / "sigma", *settings.worker.rules], load_taxonomy(RULES / "taxonomy"))
+    return load_rules([shipped(), *settings.worker.rules], shipped_taxonomy())
 
 
 def declare_topics(settings: Settings) -> None:
@@ -218,7 +217,7 @@ def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> in
 
 
 def _stop_with(app: faust.App, worker: faust.Worker, stop: threading.Event) -> None:
-    @app.timer(0.2, on_leader=False)  # type: ignore[misc]
+    @app.timer(0.2, on_leader=False)  # type: ignore[untyped-decorator]
     async def _watch() -> None:
         if stop.is_set():
             worker._on_sigterm()  # noqa: SLF001 - what Faust does on SIGTERM, without the signal

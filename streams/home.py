@@ -42,7 +42,9 @@ def worker_home(state: Path, namespace: str) -> Iterator[Home]:
             path.mkdir(parents=True, exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}", "NETFLIGHT_STATE names the state folder") from error
+            raise ConfigError(
+                f"{path}: {error.strerror}", "NETFLIGHT_STATE names the state folder"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

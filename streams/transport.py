@@ -1,4 +1,4 @@
-"""The Kafka side of Faust: an idempotent producer, and Faust's security settings from librdkafka's names."""
+"""The Kafka side of Faust: offsets move only by our word, an idempotent producer, security settings."""
 
 import ssl
 from collections.abc import Mapping
@@ -18,9 +18,34 @@ class IdempotentProducer(driver.Producer):  # type: ignore[misc]
         return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
 
 
-class Transport(driver.Transport):  # type: ignore[misc]
-    """Faust's aiokafka transport with our producer."""
+class ConfirmingConsumer(driver.Consumer):  # type: ignore[misc]
+    """A consumer whose offsets move only for messages that were confirmed.
 
+    Faust 0.15.3 acknowledges by itself what its streams skip: messages fetched before a rebalance, or while
+    tables recover. Such an acknowledgement can be committed after the seek to the old offset, and the message is lost.
+    """
+
+    def ack(self, message: Any) -> bool:
+        """What Faust calls: forget the message, without moving an offset; it is fetched again."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return False
+
+    def confirm(self, message: Any) -> bool:
+        """The message was worked on and what came of it is in Kafka: its offset may be committed."""
+        if message.generation_id != self.app.consumer_generation_id:
+            return self.ack(message)
+        return bool(super().ack(message))
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        # Faust counts the message after the gap into it, and would acknowledge it before it was worked on
+        await super()._add_gap(tp, offset_from, offset_to - 1)
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with our consumer and producer."""
+
+    Consumer = ConfirmingConsumer
     Producer = IdempotentProducer
 
 

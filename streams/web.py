@@ -10,13 +10,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def add_pages(app: Any, telemetry: Telemetry) -> None:
     """Add /health (200 while partitions are at work, 503 while they are handed out) and /metrics."""
 
-    @app.page("/health")  # type: ignore[misc]
+    @app.page("/health")  # type: ignore[untyped-decorator]
     async def health(view: Any, _request: Any) -> Any:
         ready = not app.rebalancing and app.flow_control.is_active()
-        body = {"status": "ready" if ready else "starting", "partitions": len(app.assignor.assigned_actives())}
+        body = {
+            "status": "ready" if ready else "starting",
+            "partitions": len(app.assignor.assigned_actives()),
+        }
         return view.json(body, status=200 if ready else 503)
 
-    @app.page("/metrics")  # type: ignore[misc]
+    @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def metrics(view: Any, _request: Any) -> Any:
         return view.bytes(prometheus(telemetry).encode(), content_type="text/plain")
 

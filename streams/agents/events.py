@@ -3,7 +3,6 @@
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 from schemas.topics import topic
@@ -46,8 +45,7 @@ class EventsAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        events: AsyncIterator[Any] = stream.noack().events()
-        async for event in events:
+        async for event in stream.noack().events():
             await self._context.outbox.put(event, await self._take(event.message))
 
     async def _take(self, message: Any) -> list[Any]:

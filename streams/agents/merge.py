@@ -1,6 +1,5 @@
 """The agent that merges the source partitions' windows and publishes the results."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -23,8 +22,7 @@ class MergeAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        events: AsyncIterator[Any] = stream.noack().events()
-        async for event in events:
+        async for event in stream.noack().events():
             await self._context.outbox.put(event, await self._take(event.message))
 
     async def _take(self, message: Any) -> list[Any]:

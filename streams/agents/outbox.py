@@ -1,7 +1,7 @@
 """Acknowledge what came in only after Kafka has acknowledged what came of it.
 
 Streams run with `noack`; an event and the futures of what was sent for it go into the outbox, in the order
-of arrival, and the event is acknowledged when they are done. Faust commits acknowledged offsets later.
+of arrival, and the message is confirmed when they are done. Faust commits confirmed offsets later.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Outbox:
                 for future in sent:
                     await delivered(self._app, future)
                 self._waiting.popleft()
-                event.ack()
+                self._app.consumer.confirm(event.message)
                 count -= 1
 
 
@@ -51,6 +51,8 @@ async def delivered(app: Any, future: Any) -> None:
     try:
         await future
     except Exception as error:
-        logger.critical("Kafka refused a message: %s; the worker stops and takes it again when restarted", error)
+        logger.critical(
+            "Kafka refused a message: %s; the worker stops and takes it again when restarted", error
+        )
         await app.crash(error)
         raise

@@ -5,7 +5,7 @@ from typing import Any
 import faust
 
 
-class TrackedTable(faust.Table):  # type: ignore[misc, type-arg]
+class TrackedTable(faust.Table):  # type: ignore[misc]
     """A table of bytes that remembers the futures of its changelog messages until they are collected.
 
     Faust throws them away, so that an offset could be committed whose state is not in Kafka yet.
