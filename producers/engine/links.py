@@ -20,7 +20,7 @@ _PPPOE = 0x8864
 _PPP = 0x880B
 _MAX_LLC = 0x05DC
 _UNKNOWN = _MAX_LLC + 1  # no EtherType: a length where none can be
-MAX_TAGS = 8
+MAX_TAGS = 16
 _AF_INET, _AF_INET6 = frozenset({2}), frozenset({10, 23, 24, 28, 30})
 _PPP_PROTOCOLS = {0x21: IPV4, 0x57: IPV6, 0x281: 0x8847, 0x283: 0x8848}
 _short = Struct(">H").unpack_from
@@ -62,8 +62,6 @@ def network(kind: int, data: bytes, offset: int, trace: Trace | None) -> Place:
     for _ in range(MAX_TAGS):
         if kind in {IPV4, IPV6}:
             return kind, offset
-        if kind == ETHERNET:
-            return ethernet(data, offset, trace)
         if kind in _VLAN:
             kind, offset = _vlan(data, offset, trace)
         else:
@@ -90,19 +88,48 @@ def _pppoe(data: bytes, offset: int) -> Place:
     return (_PPP, offset + 6) if len(data) > offset + 6 and data[offset + 1] == 0 else NO_IP
 
 
+def _inner_ethernet(data: bytes, offset: int) -> Place:
+    """A frame within a frame: its addresses do not matter, so what follows is only passed over."""
+    return (_short(data, offset + 12)[0], offset + 14) if len(data) >= offset + 14 else NO_IP
+
+
+def _vntag(data: bytes, offset: int) -> Place:
+    """Cisco VN-Tag: four bytes, then the EtherType of what follows."""
+    return (_short(data, offset + 4)[0], offset + 6) if len(data) >= offset + 6 else NO_IP
+
+
+def _etag(data: bytes, offset: int) -> Place:
+    """IEEE 802.1BR's E-tag and Cisco metadata: six bytes, then the EtherType of what follows."""
+    return (_short(data, offset + 6)[0], offset + 8) if len(data) >= offset + 8 else NO_IP
+
+
+def _itag(_data: bytes, offset: int) -> Place:
+    """IEEE 802.1ah: four bytes, then the customer's Ethernet frame."""
+    return ETHERNET, offset + 4
+
+
+def _nsh(data: bytes, offset: int) -> Place:
+    """RFC 8300: a length in words and the kind of what follows."""
+    length = (data[offset + 1] & 0x3F) * 4 if len(data) >= offset + 8 else 0
+    if length < 8:
+        return NO_IP
+    return {1: IPV4, 2: IPV6, 3: ETHERNET, 5: 0x8847}.get(data[offset + 3], _UNKNOWN), offset + length
+
+
 def _mpls(data: bytes, offset: int) -> Place:
     """RFC 3032: labels to the bottom of the stack, then IP by its version, or a pseudowire (RFC 4448)."""
-    while len(data) > offset + 4:
-        bottom = data[offset + 2] & 1
+    for _ in range(MAX_TAGS):
+        if len(data) <= offset + 4:
+            return NO_IP
         offset += 4
-        if bottom:
-            version = data[offset] >> 4
-            if version == 4:
-                return IPV4, offset
-            if version == 6:
-                return IPV6, offset
-            return ETHERNET, offset + 4 if version == 0 and data[offset : offset + 2] == b"\0\0" else offset
-    return NO_IP
+        if data[offset - 2] & 1:
+            break
+    else:
+        return NO_IP
+    version = data[offset] >> 4
+    if version in {4, 6}:
+        return (IPV4 if version == 4 else IPV6), offset
+    return ETHERNET, offset + 4 if data[offset : offset + 2] == b"\0\0" else offset
 
 
 def _ppp(data: bytes, offset: int) -> Place:
@@ -289,8 +316,14 @@ def _nflog(data: bytes, offset: int, trace: Trace | None) -> Place:
 
 
 _STEPS: Mapping[int, Callable[[bytes, int], Place]] = {
+    ETHERNET: _inner_ethernet,
     0x8847: _mpls,
     0x8848: _mpls,
+    0x8909: _etag,
+    0x8926: _vntag,
+    0x893F: _etag,
+    0x894F: _nsh,
+    0x88E7: _itag,
     _PPPOE: _pppoe,
     _PPP: _ppp,
 }

@@ -40,6 +40,11 @@ FRAMES = {
         1,
         ethernet(b"\0\x01\x01\xff" + b"\x1a" + ethernet(INNER4)[1:], 0x8848),
     ),
+    "vn-tag": (1, ethernet(bytes(4) + b"\x08\0" + INNER4, 0x8926)),
+    "e-tag": (1, ethernet(bytes(6) + b"\x86\xdd" + INNER6, 0x893F)),
+    "cisco metadata": (1, ethernet(b"\1\1\0\1\0\0\x08\0" + INNER4, 0x8909)),
+    "provider backbone": (1, ethernet(bytes(4) + ethernet(INNER4), 0x88E7)),
+    "service header": (1, ethernet(b"\x0f\xc6\x01\x01" + bytes(20) + INNER4, 0x894F)),
     "pppoe": (1, ethernet(b"\x11\0\0\x01" + pack(">HH", len(INNER4) + 2, 0x21) + INNER4, 0x8864)),
     "ppp": (9, b"\xff\x03\0\x21" + INNER4),
     "ppp, compressed": (50, b"\x57" + INNER6),
@@ -235,6 +240,29 @@ def test_what_is_no_ip_and_what_is_damaged_ip_are_told_apart(
 def test_the_quick_way_and_the_long_way_agree(name: int, payload: bytes, protocol: int) -> None:
     data = ethernet(ip("10.0.0.1", "10.0.0.2", protocol, payload, name=name))
     assert parse(1, data, len(data)) == trace(1, data, len(data), Trace())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pack(">I", 1) + ethernet(b"\0", 0x88E7)[:14],
+        pack(">HH", 1, 0x8100),
+        b"\0\x01\0\xff",
+        b"\0\x01\x01\xff" + b"\x10" + ethernet(b"\0", 0x8847)[1:14],
+    ],
+)
+def test_frames_within_frames_without_end_are_given_up(layer: bytes) -> None:
+    for kind in (0x88E7, 0x8100, 0x8847):
+        assert parse(1, ethernet(layer * 10_000, kind), 65_000) == NOT_IP
+
+
+def test_tunnels_without_end_are_given_up_at_a_depth() -> None:
+    packet = INNER4
+    for number in range(200):
+        packet = ip(f"10.0.{number}.1", "10.0.0.2", 4, packet)
+    parsed = parse(228, packet, len(packet))
+    assert not isinstance(parsed, int)
+    assert split(parsed[0]).protocol == 4
 
 
 IP_LIKE = st.builds(
