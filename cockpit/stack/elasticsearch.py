@@ -5,7 +5,7 @@ import json
 
 from cockpit.stack.server import Command, Place, server_folder
 
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
 
 # JSON is YAML: quoting is json.dumps' work.
 SETTINGS = """\

@@ -54,32 +54,32 @@ def distribution(report: Report) -> Distribution:
         root / "lock", lambda: report("another netflight is fetching the servers: waiting for it")
     ):
         if home.is_dir():
-            damaged = first_damaged(home, home / MANIFEST)
-            if damaged is None:
+            damaged = damaged_files(home, home / MANIFEST)
+            if not damaged:
                 return _located(home)
-            report(f"{home / damaged}: damaged; fetching the servers again")
+            report(f"{home / damaged[0]}: damaged; fetching the servers again")
             shutil.rmtree(home)
         _fetch_into(home, report)
     return _located(home)
 
 
-def first_damaged(folder: Path, checksums: Path) -> str | None:
-    """The first file that is missing in `folder` or differs from its line in `checksums` (sha256sum's format)."""
+def damaged_files(folder: Path, checksums: Path) -> list[str]:
+    """The files that are missing in `folder` or differ from their line in `checksums` (sha256sum's format)."""
     try:
         lines = checksums.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return checksums.name
+        lines = []
     if not lines:
-        return checksums.name
+        return [checksums.name]
+    damaged = []
     for line in lines:
         expected, _, name = line.partition("  ")
         try:
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    return name
+            if _sha256(folder / name) != expected:
+                damaged.append(name)
         except OSError:
-            return name
-    return None
+            damaged.append(name)
+    return damaged
 
 
 @contextmanager
@@ -122,35 +122,41 @@ def maven(target: Path, repository: Path, log: Path, report: Report) -> None:
 
 
 def _fetch_into(home: Path, report: Report) -> None:
-    """Fetch, check, unpack, rename into place; a second time from nothing where a checksum is wrong."""
+    """Fetch, check, unpack, rename into place; what has a wrong checksum is fetched a second time."""
     require_space(home.parent, FETCH_GIGABYTES)
     repository = home.parent / "maven"
-    log = home.parent / "maven.log"
     for leftover in home.parent.glob("fetch-*"):
         shutil.rmtree(leftover)
     report("fetching Kafka and Elasticsearch (once; about 170 MB)")
-    for attempt in (1, 2):
+    damaged: list[str] = []
+    for _attempt in range(2):
         target = Path(tempfile.mkdtemp(prefix="fetch-", dir=home.parent))
         try:
-            maven(target, repository, log, report)
-            damaged = first_damaged(target, CHECKSUMS)
-            if damaged is None:
-                _unpack(target)
-                _write_manifest(target)
-                _open_to_all(target)
-                target.rename(home)
+            maven(target, repository, home.parent / "maven.log", report)
+            damaged = damaged_files(target, CHECKSUMS)
+            if not damaged:
+                _install(target, home)
                 shutil.rmtree(repository)
                 report("Kafka and Elasticsearch are fetched, their checksums are right")
                 return
         finally:
             shutil.rmtree(target, ignore_errors=True)
-        shutil.rmtree(repository)
-        if attempt == 1:
-            report(f"{damaged}: not the file that {CHECKSUMS.name} names; fetching once more")
+        report(f"{', '.join(damaged)}: not as {CHECKSUMS.name} says; fetching once more")
+        for name in damaged:
+            for copy in list(repository.rglob(Path(name).name)):
+                shutil.rmtree(copy.parent)
     raise StackError(
-        f"{damaged}: fetched twice, and its SHA-256 is not the one in {CHECKSUMS}",
+        f"{', '.join(damaged)}: fetched twice, and the SHA-256 is not the one in {CHECKSUMS}",
         "is a mirror configured for Maven that changes files?",
     )
+
+
+def _install(target: Path, home: Path) -> None:
+    """Make what was fetched ready for use, then put it in place at once."""
+    _unpack(target)
+    _write_manifest(target)
+    _open_to_all(target)
+    target.rename(home)
 
 
 def _unpack(target: Path) -> None:
@@ -166,10 +172,8 @@ def _unpack(target: Path) -> None:
 
 
 def _write_manifest(target: Path) -> None:
-    lines = []
-    for path in sorted(path for path in target.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(target)}\n")
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    lines = [f"{_sha256(path)}  {path.relative_to(target)}\n" for path in files]
     (target / MANIFEST).write_text("".join(lines), encoding="utf-8")
 
 
@@ -178,6 +182,11 @@ def _open_to_all(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         mode = path.stat().st_mode
         path.chmod(0o755 if path.is_dir() or mode & 0o100 else 0o644)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _located(home: Path) -> Distribution:
@@ -205,8 +214,7 @@ def main() -> int:
         target = Path(folder) / "target"
         maven(target, Path(folder) / "maven", Path(folder) / "log", lambda _: None)
         for path in sorted(path for path in target.rglob("*") if path.is_file()):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            sys.stdout.write(f"{digest}  {path.relative_to(target)}\n")
+            sys.stdout.write(f"{_sha256(path)}  {path.relative_to(target)}\n")
     return 0
 
 

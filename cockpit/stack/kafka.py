@@ -9,7 +9,7 @@ from runtime.errors import BrokerError
 from runtime.kafka import require_broker
 from runtime.settings import KafkaSettings
 
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
 
 PROPERTIES = """\
 process.roles=broker,controller

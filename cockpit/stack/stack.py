@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class PartStatus:
-    """One process of a stack: `state` is running, starting (alive, does not answer yet) or stopped."""
+    """One process of a stack: `state` is running, no answer (it lives, but is not ready) or stopped."""
 
     part: str
     pid: int | None
@@ -254,7 +254,7 @@ class Stack:
         running = process.alive(record)
         state = "running" if running else "stopped"
         if running and any(part == server and not self._answers(server) for server in SERVERS):
-            state = "starting"
+            state = "no answer"
         return PartStatus(
             part, record.pid if running and record else None, state, self._address(part), self.log(part)
         )

@@ -182,7 +182,7 @@ def test_ctrl_c_during_the_start_leaves_nothing() -> None:
     with owner() as child:
         assert child.stdout is not None
         assert any("starting" in line for line in child.stdout)
-        assert eventually(lambda: any(folder.glob("parts/*.json") for folder in owned_by(child.pid)))
+        assert eventually(lambda: any(any(folder.glob("parts/*.json")) for folder in owned_by(child.pid)))
         records = [
             process.read_record(path) for path in stacks_folder().glob(f"owned-{child.pid}-*/parts/*.json")
         ]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cockpit.stack import attach, down, status
-from cockpit.stack.fetch import CHECKSUMS, POM, exclusive, first_damaged
+from cockpit.stack.fetch import CHECKSUMS, POM, damaged_files, exclusive
 from cockpit.stack.folder import Plan, read_plan, stack_folder
 from runtime.errors import StackError, UsageError
 
@@ -50,13 +50,13 @@ def test_every_fetched_file_has_a_checksum_and_the_pinned_versions() -> None:
 def test_a_changed_a_missing_and_an_unlisted_state_are_damage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("abc")
     sums = tmp_path / "sums"
-    assert first_damaged(tmp_path, sums) == "sums"
+    assert damaged_files(tmp_path, sums) == ["sums"]
     sums.write_text("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  file\n")
-    assert first_damaged(tmp_path, sums) is None
+    assert damaged_files(tmp_path, sums) == []
     (tmp_path / "file").write_text("ab")
-    assert first_damaged(tmp_path, sums) == "file"
+    assert damaged_files(tmp_path, sums) == ["file"]
     (tmp_path / "file").unlink()
-    assert first_damaged(tmp_path, sums) == "file"
+    assert damaged_files(tmp_path, sums) == ["file"]
 
 
 def test_the_second_at_a_lock_waits_for_the_first(tmp_path: Path) -> None:

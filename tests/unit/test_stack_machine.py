@@ -59,7 +59,8 @@ def test_java_home_goes_first_and_an_old_one_is_passed_over(
     assert machine.find_java(bare / "jvm") == bare / "jvm" / "b"
 
 
-def test_a_missing_mvn_is_told_with_the_command_that_installs_it(bare: Path) -> None:
+@pytest.mark.usefixtures("bare")
+def test_a_missing_mvn_is_told_with_the_command_that_installs_it() -> None:
     with pytest.raises(StackError, match=r"no mvn on PATH.*apt-get install -y maven"):
         machine.find_maven()
 
