@@ -66,3 +66,9 @@ def main() -> None:
         # The reader of our output has gone, as `head` does; nothing is wrong. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if "NETFLIGHT_DEBUG" in os.environ:
+            raise
+        told = f"{type(error).__name__}: {error}"
+        complain(f"unexpected: {told} (a bug; NETFLIGHT_DEBUG=1 shows where, please report it)")
+        sys.exit(1)

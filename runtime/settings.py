@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
 
 from runtime.errors import ConfigError
 
@@ -52,7 +58,13 @@ def _folder(ours: str, standard: str, of_root: Path, of_user: str) -> Path:
     return (of_root if os.geteuid() == 0 else Path.home() / of_user) / "netflight"
 
 
-class KafkaSettings(BaseModel):
+class _Section(BaseModel):
+    """A group of settings; an unknown name in it is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class KafkaSettings(_Section):
     """Where Kafka is. `options` goes to librdkafka as it is (security.protocol, sasl.*, ssl.*)."""
 
     bootstrap: str = "127.0.0.1:9092"
@@ -61,7 +73,7 @@ class KafkaSettings(BaseModel):
     replication: int = Field(default=1, ge=1)
 
 
-class ElasticsearchSettings(BaseModel):
+class ElasticsearchSettings(_Section):
     """Where Elasticsearch is. `api_key`, or `username` with `password`, or neither."""
 
     urls: list[str] = Field(default_factory=lambda: ["http://127.0.0.1:9200"])
@@ -74,7 +86,7 @@ class ElasticsearchSettings(BaseModel):
     bulk_seconds: float = Field(default=1.0, gt=0)
 
 
-class WorkerSettings(BaseModel):
+class WorkerSettings(_Section):
     """The Faust worker; times are in seconds.
 
     `lateness` is how far events may come out of order in event time: a flow's record comes when the flow is
@@ -107,53 +119,35 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # part of the signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # part of the signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was typed, then the environment, then the file."""
+        file = os.environ.get("NETFLIGHT_CONFIG")
+        sources = (init_settings, env_settings)
+        return (*sources, YamlConfigSettingsSource(settings_cls, file)) if file else sources
+
+    @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the file and the environment, then apply `overrides` that are not None.
 
         Raises ConfigError with the name and the place of every wrong setting.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        path = os.environ.get("NETFLIGHT_CONFIG")
+        file = os.environ.get("NETFLIGHT_CONFIG")
+        if file and not Path(file).is_file():
+            raise ConfigError(f"{file}: no such file", "NETFLIGHT_CONFIG names it")
         try:
-            base = _merge(_read(Path(path)) if path else {}, _environment(cls))
-            return cls(**_merge(base, given))
+            return cls(**given)
         except ValidationError as error:
             places = "; ".join(
                 f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
             )
             raise ConfigError(f"settings: {places}", "see docs/settings.md") from error
-
-
-def _environment(settings: type[Settings]) -> dict[str, Any]:
-    """What the environment says, as nested names."""
-    found: dict[str, Any] = {}
-    prefix = str(settings.model_config["env_prefix"])
-    for name, value in sorted(os.environ.items()):  # KAFKA__OPTIONS before KAFKA__OPTIONS__sasl.password
-        path = name.removeprefix(prefix).lower().split("__")
-        if not name.startswith(prefix) or path[0] not in settings.model_fields:
-            continue
-        node = found
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = yaml.safe_load(value) if value.startswith(("[", "{")) else value
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", "NETFLIGHT_CONFIG names this file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: settings are a mapping of names to values")
-    return data
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = _merge(merged[name], value) if both else value
-    return merged
+        except (SettingsError, yaml.YAMLError) as error:
+            raise ConfigError(f"settings: {error}", "see docs/settings.md") from error

@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 COUNTED = {Verdict.DELIVERED: "indexed", Verdict.DUPLICATE: "duplicates"}
 
 
+def group_id(name: str, namespace: str) -> str:
+    """The consumer group of a sink."""
+    return f"netflight.{namespace}.sink.{name}"
+
+
 def run_sink(  # noqa: PLR0913 - what a command line can ask of a sink
     name: str,
     settings: Settings,
@@ -75,7 +80,7 @@ class Sink:
         self._target = target
         self._telemetry = telemetry
         self._stop = stop
-        group = f"netflight.{settings.namespace}.sink.{name}"
+        group = group_id(name, settings.namespace)
         self._letters = DeadLetterQueue(settings, f"sink {name}")
         self._intake = Intake(settings.kafka, sink_topics(settings.namespace), group, target.limits)
 
