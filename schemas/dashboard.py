@@ -20,7 +20,6 @@ NOT_AGGREGATABLE = (FieldType.TEXT, FieldType.OBJECT)
 NUMBERS = (FieldType.LONG, FieldType.DOUBLE)
 # Lens' name of an aggregation -> Elasticsearch's.
 AGGREGATIONS = {"sum": "sum", "average": "avg", "max": "max", "min": "min", "unique_count": "cardinality"}
-TIME_BUCKETS = 50
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -140,7 +139,8 @@ def search(panel: Panel) -> dict[str, Any]:
     }
     groups: list[dict[str, Any]] = [{"terms": {"field": name, "size": panel.size}} for name in panel.by]
     if panel.over_time:
-        groups.append({"auto_date_histogram": {"field": "@timestamp", "buckets": TIME_BUCKETS}})
+        time = {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}
+        groups.append({"date_histogram": time})
     for group in reversed(groups):
         aggregations = {"groups": {**group, **({"aggs": aggregations} if aggregations else {})}}
     body: dict[str, Any] = {"size": 0, "track_total_hits": True, "query": {"bool": {"filter": terms}}}

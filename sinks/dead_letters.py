@@ -25,6 +25,7 @@ from schemas.topics import (
 )
 from sinks.base import Message
 
+CHUNK = 500
 ANSWER_SECONDS = 15.0
 ACKNOWLEDGE_SECONDS = 60.0
 READER = "netflight-deadletter"
@@ -169,17 +170,17 @@ def _read(client: Consumer, start: TopicPartition, end: int) -> Iterator[DeadLet
     if start.offset >= end:
         return
     client.assign([start])
-    while True:
-        records = client.consume(500, timeout=ANSWER_SECONDS)
+    following = start.offset
+    while following < end:
+        records = client.consume(min(CHUNK, end - following), timeout=ANSWER_SECONDS)
         if not records:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's own codes
         for record in records:
             if record.error() is not None:
                 raise KafkaException(record.error())
-            if record.offset() < end:
+            following = record.offset() + 1
+            if following <= end:
                 yield _letter(record)
-            if record.offset() >= end - 1:
-                return
 
 
 def _letter(record: KafkaMessage) -> DeadLetter:

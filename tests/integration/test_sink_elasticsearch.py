@@ -1,0 +1,247 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from cockpit.stack import Stack
+from runtime.errors import DestinationError
+from runtime.settings import KafkaSettings, Settings
+from runtime.telemetry import Telemetry
+from schemas.elasticsearch import Dialect, index_template_name, index_templates
+from schemas.model import datasets
+from schemas.topics import topic
+from sinks.base import Message, RejectedError
+from sinks.dead_letters import DeadLetterQueue, dead_letter, dead_letters, redrive
+from sinks.elasticsearch.bulk import ElasticsearchDestination
+from sinks.elasticsearch.client import Client
+from sinks.elasticsearch.templates import detect_dialect, install, outdated
+from sinks.runner import run_sink
+from tests.events import sample
+from tests.integration.sinking import IDLE, documents, ids, publish, run, sink_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings(namespace: str, kafka: KafkaSettings, elasticsearch_url: str) -> Settings:
+    return sink_settings(namespace, kafka, elasticsearch_url)
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_every_event_arrives_once_and_again_is_a_duplicate(settings: Settings) -> None:
+    events = [sample("dns", settings.namespace, number) for number in range(2000)]
+    publish(settings, events)
+    assert run(settings)["indexed"] == 2000
+    assert documents(settings) == ids(events)
+    publish(settings, events)
+    report = run(settings)
+    assert (report["indexed"], report["duplicates"], report["dead_letters"]) == (0, 2000, 0)
+    assert documents(settings) == ids(events)
+
+
+def test_events_of_every_dataset_find_their_data_streams(settings: Settings) -> None:
+    for name, dataset in datasets().items():
+        publish(settings, [sample(name, settings.namespace)], dataset.topic)
+    assert run(settings)["indexed"] == len(datasets())
+    for dataset in datasets().values():
+        assert len(documents(settings, f"{dataset.stream}-{dataset.dataset}")) == 1
+
+
+def test_only_the_wrong_ones_become_dead_letters_with_their_bytes_key_and_headers(settings: Settings) -> None:
+    good = [sample("dns", settings.namespace, number) for number in range(10)]
+    nonsense = sample("dns", settings.namespace, 100, **{"source.ip": "nonsense"})
+    foreign = sample("dns", "someone_else", 101)
+    publish(settings, [*good[:5], nonsense, b"{nope", foreign, *good[5:]])
+    report = run(settings)
+    assert report["indexed"] == 10
+    assert report["dead_letters_by_reason"] == {
+        "document_parsing_exception": 1,
+        "not_json": 1,
+        "wrong_namespace": 1,
+    }
+    assert documents(settings) == ids(good)
+    letters = {letter.value: letter for letter in dead_letters(settings)}
+    assert set(letters) == {orjson.dumps(nonsense), b"{nope", orjson.dumps(foreign)}
+    letter = letters[orjson.dumps(nonsense)]
+    assert letter.origin[0] == topic(settings.namespace, "dns")
+    assert letter.origin[2] >= 0
+    assert letter.key is not None
+    assert letter.stage == "sink elasticsearch"
+    assert letter.error_class == "sinks.base.RejectedError"
+    assert "'nonsense' is not an IP string literal" in letter.error
+    assert dict(letter.headers)["ce_id"] == nonsense["event"]["id"].encode()
+    assert dead_letter(settings, letter.partition, letter.offset) == letter
+    assert dead_letter(settings, letter.partition, 10_000) is None
+    assert dead_letter(settings, 10_000, 0) is None
+
+
+def test_dead_letter_sent_again_arrives_or_comes_back(settings: Settings) -> None:
+    event = sample("dns", settings.namespace)
+    publish(settings, [b"{nope"])
+    run(settings)
+    queue = DeadLetterQueue(settings, "worker")
+    place = topic(settings.namespace, "dns"), 0, 5
+    message = Message(*place, b"192.0.2.1", orjson.dumps(event), (("ce_id", b"x"),))
+    stranger = message._replace(topic="someone.elses.topic")
+    assert queue.put([(message, ValueError("no window")), (stranger, RejectedError("strange"))]) == ""
+    queue.close()
+    sent, strange = redrive(settings, dead_letters(settings))
+    assert sent == 2
+    assert [letter.origin[0] for letter in strange] == ["someone.elses.topic"]
+    report = run(settings)
+    assert (report["indexed"], report["dead_letters"]) == (1, 1)
+    assert documents(settings) == ids([event])
+    assert len(list(dead_letters(settings))) == 4
+
+
+def test_elasticsearch_killed_in_the_middle_changes_nothing(
+    settings: Settings, stack: Stack, elasticsearch_url: str
+) -> None:
+    # Elasticsearch is away for longer than Kafka lets a member be silent.
+    options = {**settings.kafka.options, "max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
+    kafka = settings.kafka.model_copy(update={"options": options})
+    small = sink_settings(settings.namespace, kafka, elasticsearch_url, bulk_bytes=20_000)
+    events = [sample("dns", settings.namespace, number) for number in range(3000)]
+    publish(small, events)
+    telemetry = Telemetry("test")
+    reports: list[dict[str, int]] = []
+    sink = threading.Thread(target=lambda: reports.append(run(small, telemetry)))
+    sink.start()
+    until(lambda: telemetry.total("indexed") > 100)
+    stack.stop_server("elasticsearch", kill=True)
+    until(lambda: telemetry.total("retries") > 0)
+    assert telemetry.total("indexed") < 3000
+    # Once more than 6 s have passed, a member that does not poll has been thrown out of the group.
+    time.sleep(7)
+    stack.start_server("elasticsearch")
+    sink.join(60)
+    assert documents(small) == ids(events)
+    [report] = reports
+    assert report["consumed"] == 3000, "a member that had lost its partitions would have read some again"
+
+
+def test_sink_killed_in_the_middle_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    events = [sample("dns", settings.namespace, number) for number in range(3000)]
+    publish(settings, events)
+    first = start(settings, bulk_bytes=20_000)
+    try:
+        until(lambda: len(documents(settings)) > 100)
+    finally:
+        first.kill()
+        first.wait(10)
+    assert 100 < len(documents(settings)) < 3000
+    summary = tmp_path / "summary.json"
+    second = start(settings, "--until-idle", str(IDLE), "--summary", str(summary))
+    assert second.wait(60) == 0
+    assert documents(settings) == ids(events)
+    report = json.loads(summary.read_text())
+    assert report["consumed"] == report["indexed"] + report["duplicates"]
+    assert 0 < report["indexed"] < 3000
+
+
+def test_sigterm_delivers_and_commits_what_was_taken(settings: Settings, tmp_path: Path) -> None:
+    events = [sample("dns", settings.namespace, number) for number in range(3000)]
+    publish(settings, events)
+    summary = tmp_path / "summary.json"
+    sink = start(settings, "--summary", str(summary), bulk_bytes=20_000)
+    until(lambda: len(documents(settings)) > 100)
+    sink.send_signal(signal.SIGTERM)
+    assert sink.wait(30) == 0
+    taken = json.loads(summary.read_text())
+    rest = run(settings)
+    assert taken["indexed"] + rest["indexed"] == 3000
+    assert rest["duplicates"] == 0, "what was delivered was not committed"
+    assert documents(settings) == ids(events)
+
+
+def test_second_sink_takes_over_partitions_without_losing_any(
+    settings: Settings, elasticsearch_url: str
+) -> None:
+    small = sink_settings(settings.namespace, settings.kafka, elasticsearch_url, bulk_bytes=20_000)
+    events = [sample("dns", settings.namespace, number) for number in range(4000)]
+    publish(small, events)
+    counts = [Telemetry("one"), Telemetry("two")]
+    stop = threading.Event()
+
+    def work(telemetry: Telemetry) -> None:
+        run_sink("elasticsearch", small, stop=stop, telemetry=telemetry)
+
+    sinks = [threading.Thread(target=work, args=(telemetry,)) for telemetry in counts]
+    sinks[0].start()
+    until(lambda: counts[0].total("indexed") > 100)
+    sinks[1].start()
+    until(lambda: len(documents(small)) == 4000)
+    publish(small, events)
+    until(lambda: counts[1].total("duplicates") > 0)
+    until(lambda: sum(count.total("duplicates") for count in counts) >= 4000)
+    stop.set()
+    for sink in sinks:
+        sink.join(30)
+    assert sum(count.total("indexed") for count in counts) == 4000
+    assert documents(small) == ids(events)
+
+
+def test_templates_are_installed_once_and_repaired(settings: Settings) -> None:
+    client = Client(settings.elasticsearch)
+    dialect = detect_dialect(client)
+    install(client, dialect)
+    assert outdated(client, dialect) == []
+    assert install(client, dialect) == []
+    name = index_template_name(datasets()["arp"])
+    body = {**index_templates(dialect)[name], "_meta": {"fingerprint": "old"}}
+    assert client.request("PUT", f"/_index_template/{name}", body).status == 200
+    careful = ElasticsearchDestination(settings, install_templates=False)
+    with pytest.raises(DestinationError, match=f"{name}.*schemas install"):
+        careful.check()
+    assert install(client, dialect) == [name]
+    careful.check()
+    careful.close()
+    client.close()
+
+
+def test_the_local_server_is_known_as_what_it_is(settings: Settings) -> None:
+    client = Client(settings.elasticsearch)
+    before = client.request("GET", "/_component_template").body
+    assert detect_dialect(client) is Dialect.MINIMAL
+    assert client.request("GET", "/_component_template").body == before
+    client.close()
+
+
+def test_names_nobody_mapped_stay_out_of_the_mapping(settings: Settings) -> None:
+    event = sample("dns", settings.namespace, **{f"surprise.field{number}": number for number in range(2000)})
+    publish(settings, [event])
+    assert run(settings)["indexed"] == 1
+    client = Client(settings.elasticsearch)
+    answer = client.request("GET", f"/logs-network_traffic.dns-{settings.namespace}/_mapping")
+    client.close()
+    assert answer.status == 200
+    assert "surprise" not in json.dumps(answer.body)
+
+
+def start(settings: Settings, *arguments: str, bulk_bytes: int = 5_000_000) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "NETFLIGHT_NAMESPACE": settings.namespace,
+        "NETFLIGHT_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "NETFLIGHT_KAFKA__OPTIONS": json.dumps({**settings.kafka.options, "session.timeout.ms": "6000"}),
+        "NETFLIGHT_KAFKA__PARTITIONS": str(settings.kafka.partitions),
+        "NETFLIGHT_ELASTICSEARCH__URLS": json.dumps(settings.elasticsearch.urls),
+        "NETFLIGHT_ELASTICSEARCH__BULK_BYTES": str(bulk_bytes),
+        "NETFLIGHT_ELASTICSEARCH__BULK_SECONDS": "0.2",
+    }
+    command = [sys.executable, "-m", "sinks", "elasticsearch", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environment)
