@@ -16,26 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
-TOOLS = [
-    "bash",
-    "env",
-    "sh",
-    "sha256sum",
-    "readlink",
-    "flock",
-    "grep",
-    "tail",
-    "tee",
-    "mktemp",
-    "rm",
-    "mkdir",
-    "tr",
-    "cat",
-    "touch",
-    "chmod",
-    "sleep",
-    "id",
-]
+TOOLS = ["bash", "cat", "chmod", "env", "flock", "grep", "id", "mkdir", "mktemp", "readlink", "rm", "sh"]
+TOOLS += ["sha256sum", "sleep", "tail", "tee", "touch", "tr"]
 
 # Stands for .venv's Python: tells what it was started with.
 PYTHON = '#!/bin/sh\necho "PWD=$PWD PYTHONPATH=$PYTHONPATH ARGS=$*"\nexit 42\n'
