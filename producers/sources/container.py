@@ -3,16 +3,19 @@
 import zlib
 from collections.abc import Iterable, Iterator
 
-from runtime.errors import CaptureError
-
 GZIP = b"\x1f\x8b"
-_OUTPUT = 1 << 18  # inflated bytes at a time, whatever the ratio
+_OUTPUT = 1 << 14  # inflated bytes at a time, whatever the ratio; so much is lost where data is damaged
 
 
-def inflated(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+class BrokenStreamError(Exception):
+    """Compressed data is damaged or cut off; the text says which."""
+
+
+def inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the chunks as they are, or inflated if they begin like gzip; empty chunks pass through.
 
-    Raises CaptureError where the compressed data is damaged or cut off, after yielding what came before.
+    Raises BrokenStreamError where the compressed data ends too soon or makes no sense, after yielding what
+    came before.
     """
     chunks = iter(chunks)
     head = b""
@@ -23,7 +26,7 @@ def inflated(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
         if not chunk:
             yield b""
     whole = _chain(head, chunks)
-    yield from _gunzip(whole, name) if head.startswith(GZIP) else whole
+    yield from _gunzip(whole) if head.startswith(GZIP) else whole
 
 
 def _chain(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -32,7 +35,7 @@ def _chain(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def _gunzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Members one after the other (RFC 1952, section 2.2); zero padding after the last is allowed."""
     member, begun = zlib.decompressobj(wbits=31), False
     for chunk in chunks:
@@ -44,9 +47,7 @@ def _gunzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
             try:
                 out = member.decompress(data, _OUTPUT)
             except zlib.error as error:
-                raise CaptureError(
-                    f"{name}: the gzip data is damaged ({error}); what came first was decoded"
-                ) from error
+                raise BrokenStreamError(f"the gzip data is damaged ({error})") from error
             if out:
                 yield out
             data = member.unconsumed_tail
@@ -54,4 +55,4 @@ def _gunzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
                 data = member.unused_data.lstrip(b"\x00")
                 member, begun = zlib.decompressobj(wbits=31), False
     if begun:
-        raise CaptureError(f"{name}: the gzip data is cut off; what came before was decoded")
+        raise BrokenStreamError("the gzip data is cut off")

@@ -8,16 +8,26 @@ MAX_PACKET = 262_144
 
 def cut_off(name: str, packets: int, byte: int) -> CaptureError:
     """The error for a capture that ends inside the packet after the first `packets`, `byte` bytes in."""
-    return _error(name, "truncated", packets, byte)
+    return CaptureError(f"{name}: truncated at packet {packets + 1:,} (byte {byte:,}); {_before(packets)}")
 
 
 def damaged(name: str, packets: int, byte: int, why: str) -> CaptureError:
     """The error for a capture that makes no sense at `byte`, after `packets` good packets."""
-    return _error(name, f"damaged ({why})", packets, byte)
+    return CaptureError(
+        f"{name}: damaged ({why}) at packet {packets + 1:,} (byte {byte:,}); {_before(packets)}"
+    )
 
 
-def _error(name: str, how: str, packets: int, byte: int) -> CaptureError:
-    before = "no packet before it was" if packets == 0 else f"the {packets:,} packets before it were"
-    if packets == 1:
-        before = "the packet before it was"
-    return CaptureError(f"{name}: {how} at packet {packets + 1:,} (byte {byte:,}); {before} decoded")
+def broken(name: str, packets: int, why: str) -> CaptureError:
+    """The error for compressed data that ends too soon or makes no sense after `packets` packets."""
+    return CaptureError(f"{name}: {why}; {_before(packets)}")
+
+
+def _before(packets: int) -> str:
+    if packets == 0:
+        return "no packet before it was decoded"
+    return (
+        f"the {packets:,} packets before it were decoded"
+        if packets > 1
+        else "the packet before it was decoded"
+    )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from producers.sources.container import inflated
+from producers.sources.container import BrokenStreamError, inflated
 from producers.sources.stream import CHUNK, MAGIC_LENGTH, StreamSource, parser_for
-from runtime.errors import CaptureError
+from runtime.errors import CaptureError, NotACaptureError
 
 
 class FileSource(StreamSource):
@@ -39,10 +39,12 @@ def check(path: Path) -> None:
     head = b""
     try:
         with path.open("rb") as stream:
-            for chunk in inflated(iter(lambda: stream.read(CHUNK), b""), path.name):
+            for chunk in inflated(iter(lambda: stream.read(CHUNK), b"")):
                 head += chunk
                 if len(head) >= MAGIC_LENGTH:
                     break
     except OSError as error:
         raise CaptureError(f"{path}: {error.strerror}") from error
+    except BrokenStreamError as error:
+        raise NotACaptureError(f"{path}: {error}") from error
     parser_for(head[:MAGIC_LENGTH], str(path))

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from producers.sources import pcap, pcapng
-from producers.sources.container import inflated
+from producers.sources.container import BrokenStreamError, inflated
+from producers.sources.errors import broken
 from producers.sources.packet import Block
 from runtime.errors import CaptureError, NotACaptureError
 
@@ -79,22 +80,25 @@ class StreamSource(ABC):
     def blocks(self) -> Iterator[Block]:
         """Yield the packets in blocks; then CaptureError if the stream is damaged or cut off."""
         out: Block = []
-        weight = 0
+        weight = yielded = 0
         try:
-            for chunk in inflated(self.chunks(), self.name):
+            for chunk in inflated(self.chunks()):
                 weight += len(chunk)
                 self._push(chunk, out)
                 while len(out) >= BLOCK_PACKETS:
-                    yield out[:BLOCK_PACKETS]
-                    del out[:BLOCK_PACKETS]
-                    weight = 0
+                    block, out, weight = out[:BLOCK_PACKETS], out[BLOCK_PACKETS:], 0
+                    yielded += len(block)
+                    yield block
                 if weight >= BLOCK_BYTES or (not chunk and (out or self.live)):
-                    yield out
-                    out, weight = [], 0
+                    block, out, weight = out, [], 0
+                    yielded += len(block)
+                    yield block
             if not self._stopped:
                 self._finish()
-        except CaptureError:
+        except (CaptureError, BrokenStreamError) as error:
             yield from (out[start : start + BLOCK_PACKETS] for start in range(0, len(out), BLOCK_PACKETS))
+            if isinstance(error, BrokenStreamError):
+                raise broken(self.name, yielded + len(out), str(error)) from error
             raise
         if out:
             yield out

@@ -36,6 +36,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "c.gz").write_bytes(gzip.compress(CAPTURE))
     (tmp_path / "notes.txt").write_text("no capture")
     (tmp_path / "none").touch()
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(CAPTURE)[:11])
     (tmp_path / "other.gz").write_bytes(gzip.compress(b"no capture either"))
     os.mkfifo(tmp_path / "pipe")
     return tmp_path
@@ -46,6 +47,7 @@ def test_a_folder_is_its_captures_sorted_and_the_rest_is_named(folder: Path) -> 
     names = [Path(path).relative_to(folder).as_posix() for path in found.captures]
     assert names == ["a.pcap", "b/late.pcapng", "c.gz"]
     assert {Path(path).name: reason for path, reason in found.skipped} == {
+        "cut.gz": "the gzip data is cut off",
         "none": "empty, not a capture",
         "notes.txt": "not a capture",
         "other.gz": "not a capture",
@@ -157,9 +159,26 @@ def test_cut_off_gzip_is_a_capture_error_after_its_packets(tmp_path: Path, keep:
     path = tmp_path / "capture.gz"
     path.write_bytes(whole[: int(len(whole) * keep)])
     got: list[RawPacket] = []
-    with pytest.raises(CaptureError, match=r"truncated|cut off"):
+    with pytest.raises(
+        CaptureError, match=r"the gzip data is cut off; the [0-9,]+ packets before it"
+    ) as error:
         collect(open_path(str(path)), got)
+    assert f"{len(got):,}" in str(error.value)
     assert got
+    assert got == read(CAPTURE)[: len(got)]
+
+
+def test_damaged_gzip_is_a_capture_error_after_its_packets(tmp_path: Path) -> None:
+    whole = gzip.compress(CAPTURE, 1)
+    path = tmp_path / "capture.gz"
+    path.write_bytes(whole[:-8] + bytes(8))
+    got: list[RawPacket] = []
+    with pytest.raises(
+        CaptureError, match=r"capture\.gz: the gzip data is damaged .* packets before"
+    ) as error:
+        collect(open_path(str(path)), got)
+    assert f"the {len(got):,} packets" in str(error.value)
+    assert len(got) > 2_000
     assert got == read(CAPTURE)[: len(got)]
 
 
