@@ -15,6 +15,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="netflight",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,17 +56,13 @@ def run_tests(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        app()
+        app(prog_name="netflight")
     except (NetflightError, SchemaError) as error:
         complain(str(error))
         sys.exit(error.exit_code if isinstance(error, NetflightError) else 1)
     except KeyboardInterrupt:
         complain("interrupted")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as `head` does; nothing is wrong. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if "NETFLIGHT_DEBUG" in os.environ:
             raise

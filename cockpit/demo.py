@@ -66,11 +66,13 @@ def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
     _tell("starting the Faust worker and the Elasticsearch sink")
     _summary_file(stack).unlink(missing_ok=True)
     start_parts(stack, NAMESPACE, _worker_settings(), _summary_file(stack))
-    _tell(f"playing {path.name if path.parent.name == '' else path.parent.name + '/' + path.name}")
+    _tell(f"playing {Path(*path.parts[-2:])}")
     telemetry = Telemetry("producer")
     publisher = Publisher(settings, telemetry, stop, note)
     with watching(quiet=False) as watch:
-        outcome = run_paths([str(path)], settings, publisher.publish, stop, progress=watch, telemetry=telemetry)
+        outcome = run_paths(
+            [str(path)], settings, publisher.publish, stop, progress=watch, telemetry=telemetry
+        )
     try:
         publisher.close()
     except BrokerError as error:
@@ -81,7 +83,9 @@ def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
 
 def _finish(stack: Stack, settings: Settings) -> dict[str, Any]:
     """Wait until everything has been delivered, stop the sink, and return what it counted."""
-    with stderr.status("worker and sink at work") if stderr.is_terminal else contextlib.nullcontext() as status:
+    with (
+        stderr.status("worker and sink at work") if stderr.is_terminal else contextlib.nullcontext() as status
+    ):
 
         def told(left: int) -> None:
             if status is not None:

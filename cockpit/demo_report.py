@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cockpit.stack import Stack
-from cockpit.terminal import stdout
+from cockpit.terminal import printable, stdout
 from producers.run import Outcome
 from runtime.errors import DestinationError
 from schemas.model import datasets
@@ -14,7 +14,7 @@ from sinks.elasticsearch.client import Client
 
 _ALERTS = 12
 _TALKERS = 5
-_LEVELS = ("critical", "high", "medium", "low", "informational")
+_REASON = 150
 
 
 def show(client: Client, namespace: str, outcome: Outcome, counts: dict[str, Any]) -> None:
@@ -32,8 +32,8 @@ def show_next(stack: Stack, *, keep: bool) -> None:
         stdout.print(f"  curl '{stack.elasticsearch_url}/logs-netflight.alerts-demo/_search?pretty&size=3'")
         stdout.print(f"  ./netflight status --name {stack.name}    ./netflight down --name {stack.name}")
     else:
-        stdout.print("  ./netflight demo --keep                     leaves Kafka and Elasticsearch running")
-    stdout.print("  ./netflight decode samples | head -1        events without Kafka")
+        stdout.print("  ./netflight demo --keep                 leaves everything running")
+    stdout.print("  ./netflight decode samples | head -1    events without Kafka")
     stdout.print("  ./netflight inspect samples/dns/capture.pcap --frame 1")
 
 
@@ -65,7 +65,9 @@ def _talkers(client: Client, namespace: str) -> None:
         },
     }
     found = _search(client, datasets()["top_talkers"].data_stream(namespace), body)
-    table = Table(title="Top talkers, from the worker's windows", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="Top talkers, from the worker's windows", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("host")
     for column in ("bytes", "sent", "received"):
         table.add_column(column, justify="right")
@@ -92,22 +94,26 @@ def _alerts(client: Client, namespace: str) -> None:
     }
     found = _search(client, datasets()["alerts"].data_stream(namespace), body)
     buckets = found.get("aggregations", {}).get("rules", {}).get("buckets", [])
-    buckets.sort(key=lambda bucket: (-(bucket["severity"]["value"] or 0), -bucket["doc_count"], bucket["key"]))
+    buckets.sort(
+        key=lambda bucket: (-(bucket["severity"]["value"] or 0), -bucket["doc_count"], bucket["key"])
+    )
     total = found["hits"]["total"]["value"]
     table = Table(
-        title=f"Alerts: {total:,} of {len(buckets):,} rules; one of each, with its evidence",
+        title=f"{total:,} alerts by {len(buckets):,} rules; the first of each, with its evidence",
         title_justify="left",
         box=None,
         pad_edge=False,
     )
     table.add_column("level")
     table.add_column("n", justify="right")
-    table.add_column("first, and the capture's frame", overflow="fold")
+    table.add_column("evidence", overflow="fold")
     for bucket in buckets[:_ALERTS]:
         alert = bucket["one"]["hits"]["hits"][0]["_source"]
         level = alert.get("netflight", {}).get("alert", {}).get("level", "")
         reason = alert.get("event", {}).get("reason") or bucket["key"]
-        table.add_row(level, f"{bucket['doc_count']:,}", escape(f"{reason}{_frame(alert)}"))
+        table.add_row(
+            level, f"{bucket['doc_count']:,}", escape(f"{printable(reason, _REASON)}{_frame(alert)}")
+        )
     stdout.print()
     stdout.print(table)
     if len(buckets) > _ALERTS:
@@ -130,9 +136,9 @@ def _closing(outcome: Outcome, counts: dict[str, Any]) -> None:
         f" + {packets.malformed:,} malformed"
     )
     published = outcome.telemetry.total("published")
+    stdout.print(f"  events   {published:,} published + {consumed - published:,} from the worker")
     stdout.print(
-        f"  events   {published:,} published + {consumed - published:,} from the worker = {indexed:,} new documents"
-        f" + {duplicates:,} there already + {letters:,} dead letters"
+        f"           = {indexed:,} new documents + {duplicates:,} there already + {letters:,} dead letters"
     )
 
 

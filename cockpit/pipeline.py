@@ -51,7 +51,9 @@ def forget_events(stack: Stack, settings: Settings) -> None:
     delete_topics(settings.kafka, [name for name in names if name.startswith(prefixes)])
     for group in (app_id(settings.namespace), group_id("elasticsearch", settings.namespace)):
         _delete_group(client, group)
-    shutil.rmtree(Path(stack.environment()["NETFLIGHT_STATE"]) / "worker" / settings.namespace, ignore_errors=True)
+    shutil.rmtree(
+        Path(stack.environment()["NETFLIGHT_STATE"]) / "worker" / settings.namespace, ignore_errors=True
+    )
 
 
 def _delete_group(client: AdminClient, group: str) -> None:
@@ -72,7 +74,11 @@ def _delete_group(client: AdminClient, group: str) -> None:
 
 
 def settle(
-    stack: Stack, settings: Settings, quiet: float, limit: float, told: Callable[[int], None] = lambda _left: None
+    stack: Stack,
+    settings: Settings,
+    quiet: float,
+    limit: float,
+    told: Callable[[int], None] = lambda _left: None,
 ) -> None:
     """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
 
@@ -100,7 +106,9 @@ def settle(
             elif now - since >= quiet:
                 return
             if now > deadline:
-                raise StackError(f"{left:,} messages are still to be read after {limit:.0f} s", "see the parts' logs")
+                raise StackError(
+                    f"{left:,} messages are still to be read after {limit:.0f} s", "see the parts' logs"
+                )
             time.sleep(_LOOK_SECONDS)
     finally:
         for client in clients.values():
@@ -111,9 +119,13 @@ def _position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:
     """How many messages of the topics the group has still to read, and the sum of the topics' ends."""
     left = ends = 0
     known = client.list_topics(timeout=_ANSWER_SECONDS).topics
-    places = [TopicPartition(name, part) for name in topics if name in known for part in known[name].partitions]
+    places = [
+        TopicPartition(name, part) for name in topics if name in known for part in known[name].partitions
+    ]
     for place in client.committed(places, timeout=_ANSWER_SECONDS):
-        low, high = client.get_watermark_offsets(TopicPartition(place.topic, place.partition), _ANSWER_SECONDS)
+        low, high = client.get_watermark_offsets(
+            TopicPartition(place.topic, place.partition), _ANSWER_SECONDS
+        )
         left += high - max(place.offset, low)
         ends += high
     return left, ends

@@ -29,6 +29,16 @@ def note(text: str) -> None:
     stderr.print(escape(text))
 
 
+def printable(text: str, limit: int = 0) -> str:
+    """A text from the wire made safe to show: what is not plain print is a dot, the middle of a long one is cut."""
+    safe = "".join(
+        character if character.isascii() and character.isprintable() else "·" for character in text
+    )
+    if limit and len(safe) > limit:
+        safe = f"{safe[: limit - 12]}...{safe[-9:]}"
+    return safe
+
+
 @contextmanager
 def watching(*, quiet: bool, total: int | None = None) -> Iterator["Watch"]:
     """Progress of a run on stderr, where that is a terminal and `quiet` is not asked for."""

@@ -7,16 +7,17 @@ import pyshark
 from pyshark.capture.capture import TSharkCrashException
 
 from producers.decoders.tshark import tshark_path
+from producers.sources.opening import open_path
 from runtime.errors import CaptureError, UsageError
 
 
 def inspect_frame(path: Path, frame: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield each layer of a packet, outermost first: its name, and its fields with what they show.
 
-    Raises UsageError where the capture or the frame is not there, CaptureError where it cannot be read.
+    Raises UsageError where the capture or the frame is not there, CaptureError where it cannot be read,
+    NotACaptureError for a file that is none.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such capture")
+    open_path(str(path))
     if frame < 1:
         raise UsageError(f"--frame {frame}: frames count from 1")
     capture = pyshark.FileCapture(

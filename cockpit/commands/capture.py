@@ -26,7 +26,8 @@ def register(app: typer.Typer) -> None:
 
 def capture(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Captures, folders, or - for standard input.")
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Captures, folders, or - for standard input."),
     ] = None,
     interface: Annotated[
         str | None, typer.Option("--interface", "-i", metavar="IF", help="Capture from this interface.")
@@ -56,7 +57,9 @@ def capture(
     with stop_on_signals() as stop:
         publisher = Publisher(settings, telemetry, stop, note)
         with watching(quiet=quiet) as watch:
-            outcome = _run(paths or [], interface, capture_filter, settings, publisher, stop, watch, telemetry)
+            outcome = _run(
+                paths or [], interface, capture_filter, settings, publisher, stop, watch, telemetry
+            )
             try:
                 publisher.close()
             except BrokerError as error:

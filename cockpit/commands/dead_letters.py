@@ -11,7 +11,9 @@ from cockpit.context import settings_for
 from cockpit.terminal import note, stdout
 from runtime.errors import UsageError
 
-letters = typer.Typer(no_args_is_help=True, help="Messages that could not be processed: list, inspect, send again.")
+letters = typer.Typer(
+    no_args_is_help=True, help="Messages that could not be processed: list, inspect, send again."
+)
 Place = Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Which one, as `list` names it.")]
 
 
@@ -59,7 +61,8 @@ def inspect(place: Place, namespace: Namespace = None) -> None:
 @letters.command()
 def redrive(
     places: Annotated[
-        list[str] | None, typer.Argument(metavar="PARTITION:OFFSET...", help="Which ones.", show_default="all")
+        list[str] | None,
+        typer.Argument(metavar="PARTITION:OFFSET...", help="Which ones.", show_default="all"),
     ] = None,
     namespace: Namespace = None,
 ) -> None:

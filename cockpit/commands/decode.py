@@ -1,5 +1,6 @@
 """`netflight decode`: captures to ECS events as NDJSON, without Kafka."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from runtime.errors import NetflightError, UsageError
 from schemas.events import Event
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH...", help="Captures, folders with captures, or - for standard input.")
+    list[str],
+    typer.Argument(metavar="PATH...", help="Captures, folders with captures, or - for standard input."),
 ]
 Summary = Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to FILE, as JSON.")]
 Namespace = Annotated[
-    str | None, typer.Option(metavar="NS", help="The namespace of topics and data streams.", show_default="default")
+    str | None,
+    typer.Option(metavar="NS", help="The namespace of topics and data streams.", show_default="default"),
 ]
 Sensor = Annotated[
     str | None, typer.Option(metavar="NAME", help="This sensor's name.", show_default="the host's name")
@@ -60,7 +63,11 @@ def decode(
     with _opened(output) as stream, stop_on_signals() as stop, watching(quiet=quiet) as watch:
 
         def write(event: Event) -> None:
-            stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            try:
+                stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            except BrokenPipeError:
+                _let_go(stream)
+                raise typer.Exit(0) from None
 
         outcome = run_paths(paths, settings, write, stop, progress=watch)
         stream.flush()
@@ -68,6 +75,11 @@ def decode(
     account(outcome, "decoded", quiet=quiet)
     write_summary(summary, outcome.summary())
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
+
+
+def _let_go(stream: IO[bytes]) -> None:
+    """The reader has gone, as `head` does, and nothing is wrong: what is still in the buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def exit_code(errors: Sequence[NetflightError], *, interrupted: bool) -> int:
@@ -85,4 +97,6 @@ def _opened(output: Path | None) -> IO[bytes]:
     try:
         return output.open("wb", buffering=1 << 16)
     except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}", "--output names a file that can be written") from error
+        raise UsageError(
+            f"{output}: {error.strerror}", "--output names a file that can be written"
+        ) from error

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def inspect(
     capture: Annotated[Path, typer.Argument(metavar="CAPTURE", help="The capture.")],
-    frame: Annotated[int, typer.Option("--frame", "-n", metavar="N", help="The packet's number in it, from 1.")],
+    frame: Annotated[
+        int, typer.Option("--frame", "-n", metavar="N", help="The packet's number in it, from 1.")
+    ],
 ) -> None:
     """Print everything that tshark knows about one packet; events name theirs in netflight.frame.
 

@@ -52,7 +52,9 @@ def sink(
     from sinks.runner import run_sink
 
     if name not in DESTINATIONS:
-        raise UsageError(f"sink {name}: there is no such destination", f"one of {', '.join(sorted(DESTINATIONS))}")
+        raise UsageError(
+            f"sink {name}: there is no such destination", f"one of {', '.join(sorted(DESTINATIONS))}"
+        )
     setup_logging()
     with stop_on_signals() as stop:
         run_sink(name, settings_for(namespace=namespace), stop=stop, summary=summary, until_idle=until_idle)

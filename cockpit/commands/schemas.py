@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 @schemas.command()
 def render(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail where a file is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail where a file is stale.")
+    ] = False,
 ) -> None:
     """Write JSON Schemas, Elasticsearch templates, Kibana objects and the field reference.
 
@@ -45,17 +47,22 @@ def install(
 
     [dim]netflight schemas install --topics --namespace case_42[/dim]
     """
+    from runtime.errors import DestinationError
     from runtime.kafka import ensure_topics
     from schemas.topics import topic_settings
+    from sinks.base import RetryLater
     from sinks.elasticsearch.client import Client
     from sinks.elasticsearch.templates import detect_dialect
     from sinks.elasticsearch.templates import install as install_templates
 
     settings = settings_for(namespace=namespace)
-    client = Client(settings.elasticsearch)
-    dialect = detect_dialect(client)
-    installed = install_templates(client, dialect)
-    note(f"templates for {dialect}: {f'{len(installed)} installed' if installed else 'up to date'}")
     if topics:
         created = ensure_topics(settings.kafka, topic_settings(settings.namespace))
         note(f"topics: {', '.join(created)}" if created else "topics: all there")
+    client = Client(settings.elasticsearch)
+    try:
+        dialect = detect_dialect(client)
+        installed = install_templates(client, dialect)
+    except RetryLater as error:
+        raise DestinationError(str(error), "start one with ./netflight up, or see docs/settings.md") from error
+    note(f"templates for {dialect}: {f'{len(installed)} installed' if installed else 'up to date'}")

@@ -19,9 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def up(
     name: Name = "local",
-    namespace: Annotated[str, typer.Option(metavar="NS", help="What the worker and the sink work on.")] = "default",
+    namespace: Annotated[
+        str, typer.Option(metavar="NS", help="What the worker and the sink work on.")
+    ] = "default",
     kafka_port: Annotated[int | None, typer.Option(metavar="PORT", help="Kafka's port.")] = None,
-    elasticsearch_port: Annotated[int | None, typer.Option(metavar="PORT", help="Elasticsearch's port.")] = None,
+    elasticsearch_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Elasticsearch's port.")
+    ] = None,
 ) -> None:
     """Start Kafka, Elasticsearch, a worker and a sink on this machine, on loopback.
 
