@@ -17,8 +17,8 @@ from runtime.errors import ConfigError
 from runtime.settings import ElasticsearchSettings
 from sinks.base import RetryLater
 
-# Every request is one line of its log at INFO.
-logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+# It logs every request and every failure, which the runner tells of in its own words.
+logging.getLogger("elastic_transport").setLevel(logging.ERROR)
 
 REQUEST_SECONDS = 60.0
 JSON = "application/json"

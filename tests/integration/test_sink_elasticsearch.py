@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import signal
@@ -210,6 +211,23 @@ def test_templates_are_installed_once_and_repaired(settings: Settings) -> None:
     assert install(client, dialect) == [name]
     careful.check()
     careful.close()
+    client.close()
+
+
+def test_new_fields_can_be_searched_in_data_streams_that_are_there_already(settings: Settings) -> None:
+    client = Client(settings.elasticsearch)
+    dialect = detect_dialect(client)
+    install(client, dialect)
+    name, stream = index_template_name(datasets()["arp"]), f"logs-network_traffic.arp-{settings.namespace}"
+    old = copy.deepcopy(index_templates(dialect)[name])
+    del old["template"]["mappings"]["properties"]["netflight"]
+    old["_meta"]["fingerprint"] = "old"
+    assert client.request("PUT", f"/_index_template/{name}", old).status == 200
+    line = b'{"create":{}}\n' + orjson.dumps(sample("arp", settings.namespace)) + b"\n"
+    assert client.request("POST", f"/{stream}/_bulk", line).body["errors"] is False
+    assert "answered" not in json.dumps(client.request("GET", f"/{stream}/_mapping").body)
+    assert install(client, dialect) == [name]
+    assert "answered" in json.dumps(client.request("GET", f"/{stream}/_mapping").body)
     client.close()
 
 
