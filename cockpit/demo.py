@@ -14,7 +14,7 @@ from cockpit.pipeline import SINK, WORKER, forget_events, settle, start_parts
 from cockpit.stack import Stack, up
 from cockpit.terminal import account, complain, note, stderr, watching
 from producers.publisher import Publisher
-from producers.run import Outcome, run_paths
+from producers.run import Outcome, Runner
 from runtime.errors import BrokerError, UsageError
 from runtime.kafka import ensure_topics
 from runtime.lifecycle import stop_on_signals
@@ -70,9 +70,7 @@ def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
     telemetry = Telemetry("producer")
     publisher = Publisher(settings, telemetry, stop, note)
     with watching(quiet=False) as watch:
-        outcome = run_paths(
-            [str(path)], settings, publisher.publish, stop, progress=watch, telemetry=telemetry
-        )
+        outcome = Runner(settings, publisher.publish, stop, watch, telemetry).run_paths([str(path)])
     try:
         publisher.close()
     except BrokerError as error:

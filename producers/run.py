@@ -14,7 +14,7 @@ from producers.decoders.tshark import Tshark
 from producers.engine.engine import FlowEngine
 from producers.engine.model import Accounting
 from producers.pipeline import DecodePlan, Emit, Pipeline, decode_plan, start_tshark
-from producers.sources.opening import Expanded, Skipped, expand, open_path
+from producers.sources.opening import Skipped, expand, open_path
 from producers.sources.packet import Source
 from runtime.errors import NetflightError
 from runtime.settings import Settings
@@ -68,84 +68,71 @@ class Outcome:
 Progress = Callable[[str, int, float | None], None]
 
 
-def run_paths(
-    paths: Sequence[str],
-    settings: Settings,
-    emit: Emit,
-    stop: threading.Event,
-    *,
-    progress: Progress | None = None,
-    telemetry: Telemetry | None = None,
-) -> Outcome:
-    """Decode captures, folders and `-` in their order; errors are in the outcome, not raised."""
-    expanded: Expanded = expand(paths)
-    outcome = Outcome(skipped=list(expanded.skipped), telemetry=telemetry or Telemetry("producer"))
-    plan = decode_plan()
-    ahead: Tshark | None = None
-    try:
-        for index, path in enumerate(expanded.captures):
-            if stop.is_set():
-                break
-            try:
-                source = open_path(path)
-            except NetflightError as error:
-                outcome.errors.append(error)
-                continue
-            tshark = ahead or start_tshark(plan, live=source.live)
-            more = index + 1 < len(expanded.captures)
-            ahead = start_tshark(plan, live=False) if more else None
-            _run_one(source, outcome, (plan, settings, emit, stop), tshark, progress)
-    finally:
-        if ahead is not None:
-            ahead.close()
-    return outcome
+@dataclass(frozen=True)
+class Runner:
+    """Decodes sources and hands their events to `emit`, until they end or `stop` is set.
 
+    Errors of a source are in the outcome, not raised; what `emit` raises is.
+    """
 
-def run_source(
-    source: Source,
-    settings: Settings,
-    emit: Emit,
-    stop: threading.Event,
-    *,
-    progress: Progress | None = None,
-    telemetry: Telemetry | None = None,
-) -> Outcome:
-    """Decode one source, an interface for example, to its end or until `stop`."""
-    outcome = Outcome(telemetry=telemetry or Telemetry("producer"))
-    plan = decode_plan()
-    tshark = start_tshark(plan, live=source.live)
-    _run_one(source, outcome, (plan, settings, emit, stop), tshark, progress)
-    return outcome
+    settings: Settings
+    emit: Emit
+    stop: threading.Event
+    progress: Progress | None = None
+    telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
 
+    def run_paths(self, paths: Sequence[str]) -> Outcome:
+        """Decode captures, folders and `-`, in their order."""
+        expanded = expand(paths)
+        outcome = Outcome(skipped=list(expanded.skipped), telemetry=self.telemetry)
+        plan = decode_plan()
+        ahead: Tshark | None = None
+        try:
+            for index, path in enumerate(expanded.captures):
+                if self.stop.is_set():
+                    break
+                try:
+                    source = open_path(path)
+                except NetflightError as error:
+                    outcome.errors.append(error)
+                    continue
+                tshark = ahead or start_tshark(plan, live=source.live)
+                more = index + 1 < len(expanded.captures)
+                ahead = start_tshark(plan, live=False) if more else None
+                self._run(source, outcome, plan, tshark)
+        finally:
+            if ahead is not None:
+                ahead.close()
+        return outcome
 
-def _run_one(
-    source: Source,
-    outcome: Outcome,
-    context: tuple[DecodePlan, Settings, Emit, threading.Event],
-    tshark: Tshark,
-    progress: Progress | None,
-) -> None:
-    plan, settings, emit, stop = context
-    before = outcome.accounting.read
-    pipeline = Pipeline(
-        source,
-        FlowEngine(),
-        plan,
-        builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
-        emit=emit,
-        telemetry=outcome.telemetry,
-        tshark=tshark,
-    )
-    outcome.captures += 1
+    def run_source(self, source: Source) -> Outcome:
+        """Decode one source, an interface for example."""
+        outcome = Outcome(telemetry=self.telemetry)
+        plan = decode_plan()
+        self._run(source, outcome, plan, start_tshark(plan, live=source.live))
+        return outcome
 
-    def told(accounting: Accounting, share: float | None) -> None:
-        if progress is not None:
-            progress(source.path, before + accounting.read, share)
+    def _run(self, source: Source, outcome: Outcome, plan: DecodePlan, tshark: Tshark) -> None:
+        before = outcome.accounting.read
+        settings = self.settings
+        pipeline = Pipeline(
+            source,
+            FlowEngine(),
+            plan,
+            builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
+            emit=self.emit,
+            telemetry=self.telemetry,
+            tshark=tshark,
+        )
+        outcome.captures += 1
 
-    try:
-        pipeline.run(stop, told)
-    except NetflightError as error:
-        outcome.errors.append(error)
-    finally:
-        outcome.absorb(pipeline.accounting)
+        def told(accounting: Accounting, share: float | None) -> None:
+            if self.progress is not None:
+                self.progress(source.path, before + accounting.read, share)
 
+        try:
+            pipeline.run(self.stop, told)
+        except NetflightError as error:
+            outcome.errors.append(error)
+        finally:
+            outcome.absorb(pipeline.accounting)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from producers.run import run_paths
+from producers.run import Runner
 from runtime.settings import Settings
 from schemas.events import Event, get
 from schemas.jsonschema import validator
@@ -23,7 +23,9 @@ def played(request: pytest.FixtureRequest) -> tuple[dict[str, Any], list[Event],
     path: Path = request.param
     case = yaml.safe_load(path.read_text(encoding="utf-8"))
     events: list[Event] = []
-    outcome = run_paths([str(path.parent / case["capture"])], Settings(), events.append, threading.Event())
+    outcome = Runner(Settings(), events.append, threading.Event()).run_paths(
+        [str(path.parent / case["capture"])]
+    )
     assert outcome.errors == []
     return case, events, outcome.summary()
 
@@ -44,7 +46,9 @@ def test_event_counts(played: tuple[dict[str, Any], list[Event], dict[str, Any]]
 
 def test_events_are_there(played: tuple[dict[str, Any], list[Event], dict[str, Any]]) -> None:
     case, events, _ = played
-    missing = [wanted for wanted in case.get("contains", ()) if not any(_holds(event, wanted) for event in events)]
+    missing = [
+        wanted for wanted in case.get("contains", ()) if not any(_holds(event, wanted) for event in events)
+    ]
     assert missing == []
 
 

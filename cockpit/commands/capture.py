@@ -1,6 +1,6 @@
 """`netflight capture`: packets from an interface or captures to Kafka."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -8,15 +8,6 @@ from cockpit.commands.decode import Namespace, Quiet, Sensor, Summary, exit_code
 from cockpit.context import settings_for
 from cockpit.terminal import account, note, watching
 from runtime.errors import BrokerError, UsageError
-
-if TYPE_CHECKING:
-    import threading
-
-    from cockpit.terminal import Watch
-    from producers.publisher import Publisher
-    from producers.run import Outcome
-    from runtime.settings import Settings
-    from runtime.telemetry import Telemetry
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +38,8 @@ def capture(
     [dim]netflight capture --namespace case_42 evidence.pcapng[/dim]
     """
     from producers.publisher import Publisher
+    from producers.run import Runner
+    from producers.sources.live import LiveSource
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import Telemetry, write_summary
 
@@ -57,9 +50,11 @@ def capture(
     with stop_on_signals() as stop:
         publisher = Publisher(settings, telemetry, stop, note)
         with watching(quiet=quiet) as watch:
-            outcome = _run(
-                paths or [], interface, capture_filter, settings, publisher, stop, watch, telemetry
-            )
+            runner = Runner(settings, publisher.publish, stop, watch, telemetry)
+            if interface:
+                outcome = runner.run_source(LiveSource(interface, capture_filter))
+            else:
+                outcome = runner.run_paths(paths or [])
             try:
                 publisher.close()
             except BrokerError as error:
@@ -68,23 +63,3 @@ def capture(
     account(outcome, f"published to netflight.{settings.namespace}.*", quiet=quiet)
     write_summary(summary, outcome.summary())
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
-
-
-def _run(
-    paths: list[str],
-    interface: str | None,
-    capture_filter: str,
-    settings: "Settings",
-    publisher: "Publisher",
-    stop: "threading.Event",
-    watch: "Watch",
-    telemetry: "Telemetry",
-) -> "Outcome":
-    from producers.run import run_paths, run_source
-
-    if interface is None:
-        return run_paths(paths, settings, publisher.publish, stop, progress=watch, telemetry=telemetry)
-    from producers.sources.live import LiveSource
-
-    source = LiveSource(interface, capture_filter)
-    return run_source(source, settings, publisher.publish, stop, progress=watch, telemetry=telemetry)

@@ -55,7 +55,7 @@ def decode(
     """
     import orjson
 
-    from producers.run import run_paths
+    from producers.run import Runner
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import write_summary
 
@@ -69,7 +69,7 @@ def decode(
                 _let_go(stream)
                 raise typer.Exit(0) from None
 
-        outcome = run_paths(paths, settings, write, stop, progress=watch)
+        outcome = Runner(settings, write, stop, watch).run_paths(paths)
         stream.flush()
         interrupted = stop.is_set()
     account(outcome, "decoded", quiet=quiet)

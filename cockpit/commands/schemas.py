@@ -64,5 +64,7 @@ def install(
         dialect = detect_dialect(client)
         installed = install_templates(client, dialect)
     except RetryLater as error:
-        raise DestinationError(str(error), "start one with ./netflight up, or see docs/settings.md") from error
+        raise DestinationError(
+            str(error), "start one with ./netflight up, or see docs/settings.md"
+        ) from error
     note(f"templates for {dialect}: {f'{len(installed)} installed' if installed else 'up to date'}")

@@ -13,7 +13,17 @@ _TUNNELS = frozenset(
 # Layers that frame or fill a protocol rather than being one.
 _NOT_PROTOCOLS = frozenset(
     {
-        *("data", "data-text-lines", "media", "json", "xml", "png", "image-gif", "image-jfif", "urlencoded-form"),
+        *(
+            "data",
+            "data-text-lines",
+            "media",
+            "json",
+            "xml",
+            "png",
+            "image-gif",
+            "image-jfif",
+            "urlencoded-form",
+        ),
         *("mime_multipart", "multipart_form", "nbss", "tpkt", "cotp", "frame", "pkcs-1", "pkix1explicit"),
         *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat"),
     }
@@ -27,23 +37,21 @@ PROTOCOL_NAMES = {"dhcp": "dhcpv4", "icmpv6": "icmp", "ssl": "tls", "kerberos": 
 def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
     """The application protocols of a packet, outermost first, in the names of `network.protocol`."""
     names = list(layers)
-    after = 0
-    for index, name in enumerate(names):
-        if name in _TRANSPORTS:
-            after = index + 1
-    if not after:
-        for index, name in enumerate(names):
-            if name in _NETWORKS:
-                after = index + 1
-        if not after:
-            return []
     found = []
-    for name in names[after:]:
-        if name in _NOT_PROTOCOLS or "." in name or name.startswith("_"):
-            continue
-        if tunnelled and name in _TUNNELS:
+    for name in names[_above_transport(names) :]:
+        framing = name in _NOT_PROTOCOLS or "." in name or name.startswith("_")
+        if framing or (tunnelled and name in _TUNNELS):
             continue
         found.append(PROTOCOL_NAMES.get(name, name))
         if name in QUOTING:
             break
     return found
+
+
+def _above_transport(names: list[str]) -> int:
+    """Where the layers above the last transport begin, or above IP where there is none; else past the end."""
+    for below in (_TRANSPORTS, _NETWORKS):
+        places = [index for index, name in enumerate(names) if name in below]
+        if places:
+            return places[-1] + 1
+    return len(names)

@@ -17,9 +17,7 @@ CHANGE_CIPHER_SPEC, ALERT, APPLICATION_DATA = "20", "21", "23"
 _TRANSPORT = {"tls": "t", "dtls": "d", "quic": "q"}
 _PRE_SHARED_KEY = "41"
 # The random of a server hello that asks for another client hello (RFC 8446, section 4.1.3).
-_RETRY = (
-    "cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c"
-)
+_RETRY = "cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c"
 
 
 class _Part(NamedTuple):

@@ -20,6 +20,7 @@ from producers.sources.packet import RawPacket
 SECOND = 1_000_000_000
 NEVER = 1 << 96
 REMEMBERED = 4_096
+SPARE_SECONDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Timeouts:
 class Entry:
     """A flow and what the table must remember of it. `tcp` is None for everything else."""
 
-    __slots__ = ("closed", "ended", "flow", "interim_ns", "key", "tcp", "timeout_ns")
+    __slots__ = ("closed", "flow", "interim_ns", "key", "second", "tcp", "timeout_ns")
 
     def __init__(self, key: bytes, flow: Flow, timeout_ns: int, interim_ns: int) -> None:
         self.key = key
@@ -48,7 +49,7 @@ class Entry:
         self.interim_ns = interim_ns
         self.tcp = tcp.Connection() if flow.ip_protocol == TCP else None
         self.closed = ""
-        self.ended = False
+        self.second = 0
 
 
 class FlowTable:
@@ -64,7 +65,7 @@ class FlowTable:
         self._count = 0
         self._entries: dict[bytes, tuple[Entry, bool]] = {}
         self._ended: dict[bytes, tuple[int, int]] = {}  # start and ordinal of flows that ended lately
-        self._buckets: dict[int, list[Entry]] = {}
+        self._buckets: dict[int, dict[Entry, None]] = {}  # by the second they may end in
         self._seconds: list[int] = []
         self._next_due_ns = NEVER
 
@@ -112,9 +113,7 @@ class FlowTable:
     def expire(self, now_ns: int) -> None:
         """End the flows whose time is over by `now_ns`."""
         while self._seconds and self._seconds[0] * SECOND <= now_ns:
-            for entry in self._buckets.pop(heapq.heappop(self._seconds)):
-                if entry.ended:
-                    continue
+            for entry in self._buckets.pop(heapq.heappop(self._seconds), ()):
                 deadline = entry.flow.end_ns + entry.timeout_ns
                 if deadline < now_ns:
                     self._finish(entry, "idle")
@@ -124,11 +123,9 @@ class FlowTable:
 
     def finish_all(self) -> Iterator[FlowRecord]:
         """End every flow, in the order they began."""
-        for entry, _ in list(self._entries.values()):
-            if not entry.ended:
-                self._finish(entry, "end")
-                yield self.records.pop()
-        self._buckets.clear()
+        while self._entries:
+            self._finish(next(iter(self._entries.values()))[0], "end")
+            yield self.records.pop()
         self._seconds.clear()
         self._next_due_ns = NEVER
 
@@ -153,11 +150,12 @@ class FlowTable:
     def _close(self, entry: Entry, reason: str) -> None:
         entry.closed = reason
         entry.timeout_ns = self._linger_ns
+        self._unschedule(entry)
         self._schedule(entry, entry.flow.end_ns + self._linger_ns)
 
     def _finish(self, entry: Entry, reason: str) -> None:
         flow, key, back = entry.flow, entry.key, opposite(entry.key)
-        entry.ended = True
+        self._unschedule(entry)
         del self._entries[key]
         self._entries.pop(back or key, None)
         self._count -= 1
@@ -178,14 +176,23 @@ class FlowTable:
         self.records.append(FlowRecord(snapshot, final=False))
 
     def _schedule(self, entry: Entry, deadline_ns: int) -> None:
-        second = deadline_ns // SECOND + 1
-        bucket = self._buckets.get(second)
+        entry.second = deadline_ns // SECOND + 1
+        bucket = self._buckets.get(entry.second)
         if bucket is not None:
-            bucket.append(entry)
+            bucket[entry] = None
             return
-        self._buckets[second] = [entry]
-        heapq.heappush(self._seconds, second)
+        self._buckets[entry.second] = {entry: None}
+        heapq.heappush(self._seconds, entry.second)
+        if len(self._seconds) > 2 * len(self._buckets) + SPARE_SECONDS:
+            self._seconds = sorted(self._buckets)  # seconds whose flows have all gone do not pile up
         self._next_due_ns = self._seconds[0] * SECOND
+
+    def _unschedule(self, entry: Entry) -> None:
+        bucket = self._buckets.get(entry.second)
+        if bucket is not None:
+            bucket.pop(entry, None)
+            if not bucket:
+                del self._buckets[entry.second]
 
 
 def _is_reply(parsed: Parsed) -> bool:
