@@ -12,10 +12,9 @@ MAX_FLOWS = 500_000
 
 
 class FlowEngine:
-    """An Engine whose verdict is always DECODE.
+    """An Engine whose verdict is always DECODE; flows are told apart by the rules of docs/flows.md.
 
-    `max_flows` bounds the memory: past it the oldest flow ends with end reason `evicted`. Flows are told
-    apart by the rules of docs/flows.md.
+    `max_flows` (1 at least) bounds the memory: past it, one whose time is nearly over ends as `evicted`.
     """
 
     def __init__(self, timeouts: Timeouts | None = None, max_flows: int = MAX_FLOWS) -> None:

@@ -61,7 +61,7 @@ class FlowTable:
         self._other_ns = int(timeouts.other * SECOND)
         self._linger_ns = int(timeouts.linger * SECOND)
         self._active_ns = int(timeouts.active * SECOND)
-        self._max_flows = max_flows
+        self._max_flows = max(max_flows, 1)
         self._count = 0
         self._entries: dict[bytes, tuple[Entry, bool]] = {}
         self._ended: dict[bytes, tuple[int, int]] = {}  # start and ordinal of flows that ended lately
@@ -123,16 +123,17 @@ class FlowTable:
 
     def finish_all(self) -> Iterator[FlowRecord]:
         """End every flow, in the order they began."""
-        while self._entries:
-            self._finish(next(iter(self._entries.values()))[0], "end")
-            yield self.records.pop()
+        for entry, _ in list(self._entries.values()):
+            if entry.key in self._entries:
+                self._finish(entry, "end")
+                yield self.records.pop()
         self._seconds.clear()
         self._next_due_ns = NEVER
 
     def _start(self, packet: RawPacket, parsed: Parsed) -> tuple[Entry, bool]:
         """A new flow."""
         if self._count >= self._max_flows:
-            self._finish(next(iter(self._entries.values()))[0], "evicted")
+            self._evict()
         key, back = parsed[0], opposite(parsed[0])
         forward = back is None or not _is_reply(parsed)
         start_ns, ordinal = self._ended.get(key) or self._ended.get(back or key) or (None, 0)
@@ -168,6 +169,13 @@ class FlowTable:
         flow.state = _state(flow)
         self.records.append(FlowRecord(flow, final=True))
 
+    def _evict(self) -> None:
+        """End a flow of those that are next to be looked at: in constant time, and always the same one."""
+        while self._seconds[0] not in self._buckets:
+            heapq.heappop(self._seconds)
+        entry, _ = self._buckets[self._seconds[0]].popitem()
+        self._finish(entry, "evicted")
+
     def _interim(self, entry: Entry, time_ns: int) -> None:
         """Report a flow that goes on, as it is before the packet at `time_ns`."""
         periods = (time_ns - entry.interim_ns) // self._active_ns + 1
@@ -191,7 +199,7 @@ class FlowTable:
         bucket = self._buckets.get(entry.second)
         if bucket is not None:
             bucket.pop(entry, None)
-            if not bucket:
+            if not bucket:  # its second stays in the heap until its time comes
                 del self._buckets[entry.second]
 
 

@@ -1,5 +1,6 @@
 """The rules of flows: who began, when one ends, what it counted, in which order records come."""
 
+import gc
 from struct import pack
 
 import pytest
@@ -209,11 +210,26 @@ def test_flows_of_one_tuple_and_one_time_are_numbered() -> None:
     assert [(flow.start_ns, flow.ordinal) for flow in flows] == [(SECOND, number) for number in range(4)]
 
 
-def test_past_the_limit_the_oldest_flow_goes() -> None:
+def test_past_the_limit_a_flow_that_is_next_to_end_goes() -> None:
     engine = FlowEngine(max_flows=2)
-    out = list(engine.feed([datagram(0, port=port) for port in (1, 2, 3)]))
+    out = list(engine.feed([datagram(port, port=port) for port in (1, 2, 3)]))
     (record,) = [item for item in out if isinstance(item, FlowRecord)]
     assert (record.flow.source_port, record.flow.end_reason, engine.open_flows) == (1, "evicted", 2)
+
+
+def test_flows_that_are_over_leave_nothing_behind() -> None:
+    engine = FlowEngine(max_flows=100)
+    packets = conversation([(0, "c", SYN, number * 10_000_000, b"") for number in range(400)])
+    packets += [datagram(number * 3_600, port=number + 1) for number in range(3_000)]
+
+    def leftovers() -> int:
+        gc.collect()
+        return sum(isinstance(thing, Flow) for thing in gc.get_objects())
+
+    before = leftovers()
+    for packet in packets:
+        assert all(item is not None for item in engine.feed([packet]))
+    assert leftovers() - before <= 100
 
 
 def test_packets_that_come_out_of_order_change_neither_start_nor_end() -> None:
