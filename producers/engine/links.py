@@ -39,8 +39,8 @@ class Trace:
         self.outer: tuple[str, bytes] | None = None
 
     def macs(self, source: bytes, destination: bytes) -> None:
-        """Keep the outermost pair of addresses."""
-        if not self.source_mac and len(source) == 6:
+        """Keep the outermost pair of addresses; cooked captures have zeros where there is none."""
+        if not self.source_mac and len(source) == 6 and (any(source) or destination):
             self.source_mac = source
             self.destination_mac = destination if len(destination) == 6 else b""
 

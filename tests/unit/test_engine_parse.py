@@ -236,6 +236,27 @@ def test_what_is_no_ip_and_what_is_damaged_ip_are_told_apart(
     assert parse(linktype, data, len(data)) == verdict
 
 
+@pytest.mark.parametrize(
+    ("name", "macs", "vlans"),
+    [
+        ("802.1ad, three tags", ("020000000002", "020000000001"), (5, 6, 7)),
+        ("802.1q", ("020000000002", "020000000001"), (5,)),
+        ("provider backbone", ("020000000002", "020000000001"), ()),
+        ("cooked, vlan", ("", ""), (5,)),
+        ("802.11", ("000000000000", "000000000000"), ()),
+        ("raw", ("", ""), ()),
+    ],
+)
+def test_addresses_and_tags_are_those_of_the_frame(
+    name: str, macs: tuple[str, str], vlans: tuple[int, ...]
+) -> None:
+    linktype, data = FRAMES[name]
+    notes = Trace()
+    trace(linktype, data, len(data), notes)
+    assert (notes.source_mac.hex(), notes.destination_mac.hex()) == macs
+    assert notes.vlan_ids == vlans
+
+
 @given(st.integers(0, 65535), st.binary(max_size=200), st.sampled_from([6, 17, 47, 132, 1]))
 def test_the_quick_way_and_the_long_way_agree(name: int, payload: bytes, protocol: int) -> None:
     data = ethernet(ip("10.0.0.1", "10.0.0.2", protocol, payload, name=name))
