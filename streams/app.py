@@ -29,7 +29,6 @@ from streams.transport import App, credentials
 from streams.web import add_pages
 
 TABLES = ("parts", "merged")
-SETTLE_SECONDS = 0.2
 # RocksDB under Faust would take 2 GiB of block cache and three write buffers of 64 MiB per partition and table.
 ROCKSDB = {
     "block_cache_size": 16 * 1024**2,
@@ -184,7 +183,6 @@ def _add_agents(app: faust.App, context: Context) -> None:
     # concurrency stays 1: Faust's commits could pass a message that is still at work
     app.agent(_bytes_topic(app, *names), name="events", concurrency=1)(events.run)
     app.agent(context.merge_topic, name="merge", concurrency=1)(merge.run)
-    app.timer(SETTLE_SECONDS, on_leader=False)(context.outbox.settle)
     app.timer(min(1.0, context.settings.worker.idle_close / 2), on_leader=False)(events.close_idle)
     add_pages(app, context.telemetry)
 

@@ -1,7 +1,8 @@
 """The Kafka side of Faust: offsets move only by our word, an idempotent producer, security settings."""
 
+import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import faust
@@ -9,6 +10,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.auth import CredentialsT
 
 from runtime.errors import ConfigError
+
+EMPTY_SECONDS = 10.0
 
 
 class IdempotentProducer(driver.Producer):  # type: ignore[misc]
@@ -19,11 +22,36 @@ class IdempotentProducer(driver.Producer):  # type: ignore[misc]
 
 
 class ConfirmingConsumer(driver.Consumer):  # type: ignore[misc]
-    """A consumer whose offsets move only for messages that were confirmed.
+    """A consumer that hands on every message, in order, and whose offsets move only for confirmed ones.
 
-    Faust 0.15.3 acknowledges by itself what its streams skip: messages fetched before a rebalance, or while
-    tables recover. Such an acknowledgement can be committed after the seek to the old offset, and the message is lost.
+    Faust 0.15.3 loses messages around a rebalance in two ways. It acknowledges by itself what its streams skip
+    (fetched before the rebalance, or while tables recover). And after recovery it fetches events before it has sought
+    the committed offset and emptied the queues, which drops what was fetched; then it goes on behind the gap.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._held_back: set[Any] = set()
+        self._sought = False
+
+    def resume_partitions(self, tps: Iterable[Any]) -> None:
+        """Called for changelogs while tables recover, then for events: these wait for `resume_flow`."""
+        changelogs = {tp for tp in tps if tp.topic.endswith("-changelog")}
+        self._held_back |= set(tps) - changelogs
+        super().resume_partitions(changelogs)
+
+    async def perform_seek(self) -> None:
+        """Seek the committed offsets."""
+        await super().perform_seek()
+        self._sought = True
+
+    def resume_flow(self) -> None:
+        """Called when queues are empty; after the seek it is time for events."""
+        super().resume_flow()
+        if self._sought:
+            super().resume_partitions(self._held_back)
+            self._held_back = set()
+            self._sought = False
 
     def ack(self, message: Any) -> bool:
         """What Faust calls: forget the message, without moving an offset; it is fetched again."""
@@ -36,6 +64,14 @@ class ConfirmingConsumer(driver.Consumer):  # type: ignore[misc]
         if message.generation_id != self.app.consumer_generation_id:
             return self.ack(message)
         return bool(super().ack(message))
+
+    async def wait_empty(self) -> None:
+        """Wait for what is at work, but not for ever; what is not confirmed by then comes again."""
+        try:
+            await asyncio.wait_for(super().wait_empty(), EMPTY_SECONDS)
+        except TimeoutError:
+            self._unacked_messages.clear()
+            await self.commit_and_end_transactions()
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         # Faust counts the message after the gap into it, and would acknowledge it before it was worked on

@@ -17,42 +17,64 @@ LOW = 1_000
 
 
 class Outbox:
-    """Events in flight. `crash` is called where Kafka refused a message for good: a restart takes it again."""
+    """Messages in flight; the worker stops where Kafka refuses one for good, and takes it again when restarted."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self._waiting: deque[tuple[Any, Sequence[Any]]] = deque()
-        self._lock = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
 
     async def put(self, event: Any, sent: Sequence[Any]) -> None:
         """Hand over an event with the futures of what was sent for it; waits while too many are in flight."""
         self._waiting.append((event, sent))
+        if sent:
+            sent[-1].add_done_callback(self._advance)
         if len(self._waiting) >= HIGH:
-            await self._settle(LOW)
+            self._room.clear()
+        self._advance(None)
+        await self._room.wait()
 
-    async def settle(self) -> None:
-        """Wait until everything that is in flight now has been acknowledged."""
-        await self._settle(0)
+    def _advance(self, _future: Any) -> None:
+        """Confirm from the oldest on: Faust's commits could pass one that is still in flight."""
+        while self._waiting:
+            event, sent = self._waiting[0]
+            pending = next((future for future in sent if not future.done()), None)
+            if pending is not None:
+                if pending is not sent[-1]:
+                    pending.add_done_callback(self._advance)
+                return
+            failed = next((error for future in sent if (error := _failure(future))), None)
+            if failed is not None:
+                self._crash(failed)
+                return
+            self._waiting.popleft()
+            self._app.consumer.confirm(event.message)
+            if len(self._waiting) <= LOW:
+                self._room.set()
 
-    async def _settle(self, leave: int) -> None:
-        async with self._lock:
-            count = len(self._waiting) - leave
-            while count > 0 and self._waiting:
-                event, sent = self._waiting[0]
-                for future in sent:
-                    await delivered(self._app, future)
-                self._waiting.popleft()
-                self._app.consumer.confirm(event.message)
-                count -= 1
+    def _crash(self, error: BaseException) -> None:
+        self._waiting.clear()
+        self._app.add_future(refused(self._app, error))
+
+
+def _failure(future: Any) -> BaseException | None:
+    if future.cancelled():
+        return asyncio.CancelledError()
+    error: BaseException | None = future.exception()
+    return error
+
+
+async def refused(app: Any, error: BaseException) -> None:
+    """Stop the worker: nothing is lost, what was not confirmed comes again after a restart."""
+    logger.critical("Kafka refused a message: %s; the worker stops and takes it again when restarted", error)
+    await app.crash(error)
 
 
 async def delivered(app: Any, future: Any) -> None:
-    """Wait until Kafka has a message; a refusal for good stops the worker, which loses nothing."""
+    """Wait until Kafka has a message."""
     try:
         await future
     except Exception as error:
-        logger.critical(
-            "Kafka refused a message: %s; the worker stops and takes it again when restarted", error
-        )
-        await app.crash(error)
+        await refused(app, error)
         raise
