@@ -33,6 +33,22 @@ class ConfirmingConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **options)
         self._held_back: set[Any] = set()
         self._sought = False
+        self._taken: dict[Any, tuple[int | None, int]] = {}
+
+    def follows(self, message: Any) -> bool:
+        """Whether nothing was left out between this message and the one before it in its partition.
+
+        A message that comes again is fine. Our topics have no gaps: they are neither compacted nor transactional.
+        """
+        generation, last = self._taken.get(message.tp, (None, -1))
+        same = generation == message.generation_id
+        if same and message.offset > last + 1:
+            return False
+        self._taken[message.tp] = (
+            message.generation_id,
+            max(last, message.offset) if same else message.offset,
+        )
+        return True
 
     def resume_partitions(self, tps: Iterable[Any]) -> None:
         """Called for changelogs while tables recover, then for events: these wait for `resume_flow`."""

@@ -45,7 +45,7 @@ class EventsAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        async for event in stream.noack().events():
+        async for event in self._context.outbox.events(stream):
             await self._context.outbox.put(event, await self._take(event.message))
 
     async def _take(self, message: Any) -> list[Any]:

@@ -22,7 +22,7 @@ class MergeAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        async for event in stream.noack().events():
+        async for event in self._context.outbox.events(stream):
             await self._context.outbox.put(event, await self._take(event.message))
 
     async def _take(self, message: Any) -> list[Any]:
@@ -45,6 +45,7 @@ class MergeAgent:
             statistic,
             result,
             namespace=context.settings.namespace,
+            observer=context.settings.sensor,
             created_ns=message_time_ns(message),
         )
         context.telemetry.count("windows", "closed" if result.revision == 0 else "corrected")

@@ -7,8 +7,10 @@ of arrival, and the message is confirmed when they are done. Faust commits confi
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
+
+from runtime.errors import BrokerError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,16 @@ class Outbox:
             self._room.clear()
         self._advance(None)
         await self._room.wait()
+
+    async def events(self, stream: Any) -> AsyncIterator[Any]:
+        """The events of an agent's stream; stops the worker rather than go on behind a gap."""
+        async for event in stream.noack().events():
+            if not self._app.consumer.follows(event.message):
+                message = event.message
+                place = f"{message.topic} {message.partition}: offsets before {message.offset} did not come"
+                await refused(self._app, BrokerError(place, "a restarted worker reads them again"))
+                return
+            yield event
 
     def _advance(self, _future: Any) -> None:
         """Confirm from the oldest on: Faust's commits could pass one that is still in flight."""
@@ -67,7 +79,7 @@ def _failure(future: Any) -> BaseException | None:
 
 async def refused(app: Any, error: BaseException) -> None:
     """Stop the worker: nothing is lost, what was not confirmed comes again after a restart."""
-    logger.critical("Kafka refused a message: %s; the worker stops and takes it again when restarted", error)
+    logger.critical("%s; the worker stops and takes up from the committed offsets when restarted", error)
     await app.crash(error)
 
 

@@ -123,6 +123,9 @@ def _compile(rule: Any, taxonomy: Taxonomy, path: Path) -> Rule:
         )
     if rule.id is None:
         raise ConfigError(f"{place}: id: a rule needs a UUID, from which its alerts' ids are made")
+    for name, texts in (("falsepositives", rule.falsepositives), ("references", rule.references)):
+        if not all(isinstance(item, str) for item in texts):
+            raise ConfigError(f"{place}: {name}: a list of texts; quote one that holds a colon")
     source = LogSource(
         category=rule.logsource.category, product=rule.logsource.product, service=rule.logsource.service
     )

@@ -206,10 +206,13 @@ def ranked(statistic: Statistic, groups: Mapping[Group, Amounts]) -> list[tuple[
     return heaviest[: statistic.top.limit]
 
 
-def result_events(statistic: Statistic, result: Result, *, namespace: str, created_ns: int) -> list[Event]:
+def result_events(
+    statistic: Statistic, result: Result, *, namespace: str, observer: str, created_ns: int
+) -> list[Event]:
     """A window's results as events of the statistic's dataset, one per group, in order of rank.
 
     The id is a function of the dataset, the statistic, the group, the window's start and the revision.
+    `observer` names the worker; the events counted may be of many sensors.
     """
     start_ns, revision = result.start_ns, result.revision
     dataset = statistic.emits
@@ -235,6 +238,7 @@ def result_events(statistic: Statistic, result: Result, *, namespace: str, creat
                 "created": timestamp(created_ns),
             },
             "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": namespace},
+            "observer": {"name": observer, "type": "network-sensor"},
             "netflight": {
                 "window": {
                     "start": timestamp(start_ns),

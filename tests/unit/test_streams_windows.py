@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import NANOSECONDS
-from streams.app import RULES
 from streams.core.merge import Merger, mark_message, part_message
 from streams.core.statistics import Counted, Result, Statistic, load_statistics
 from streams.core.watermark import Watermark
 from streams.core.windows import MAX_GROUPS, PartitionWindows
+from streams.rules_tools import RULES
 
 STATISTICS = load_statistics(RULES / "statistics", 10.0)
 PROTOCOLS = STATISTICS["traffic_by_protocol"]
