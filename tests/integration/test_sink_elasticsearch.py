@@ -174,7 +174,14 @@ def test_second_sink_takes_over_partitions_without_losing_any(
 ) -> None:
     small = sink_settings(settings.namespace, settings.kafka, elasticsearch_url, bulk_bytes=20_000)
     events = [sample("dns", settings.namespace, number) for number in range(4000)]
-    publish(small, events)
+    topics = sorted({dataset.topic for dataset in datasets().values()})
+
+    def spread() -> None:
+        # Over all topics: whichever partitions the second sink gets, there is something in them.
+        for number, name in enumerate(topics):
+            publish(small, events[number :: len(topics)], name)
+
+    spread()
     counts = [Telemetry("one"), Telemetry("two")]
     stop = threading.Event()
 
@@ -186,7 +193,7 @@ def test_second_sink_takes_over_partitions_without_losing_any(
     until(lambda: counts[0].total("indexed") > 100)
     sinks[1].start()
     until(lambda: len(documents(small)) == 4000)
-    publish(small, events)
+    spread()
     until(lambda: counts[1].total("duplicates") > 0)
     until(lambda: sum(count.total("duplicates") for count in counts) >= 4000)
     stop.set()
