@@ -26,6 +26,7 @@ def producer(
             "enable.idempotence": True,
             "acks": "all",
             "compression.type": "zstd",
+            "message.max.bytes": 8_388_608,
             "linger.ms": 20,
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 262_144,
