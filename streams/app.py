@@ -6,13 +6,14 @@
 import asyncio
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import faust
 
 from runtime.errors import BrokerError, ConfigError
-from runtime.kafka import admin, ensure_topics
+from runtime.kafka import ANSWER_SECONDS, admin, ensure_topics
 from runtime.settings import KafkaSettings, Settings
 from runtime.telemetry import Telemetry
 from schemas.topics import event_topics, topic_settings
@@ -80,11 +81,17 @@ def declare_topics(settings: Settings) -> None:
 
 
 def _partitions(settings: KafkaSettings, names: list[str]) -> dict[str, int]:
-    known = admin(settings, "netflight-worker").list_topics(timeout=15).topics
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise BrokerError(f"topic {missing[0]} is not there, though it was created", "try again")
-    return {name: len(known[name].partitions) for name in names}
+    """How many partitions topics have; a broker tells of a new topic a moment after it was created."""
+    client = admin(settings, "netflight-worker")
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        missing = [name for name in names if name not in known or not known[name].partitions]
+        if not missing:
+            return {name: len(known[name].partitions) for name in names}
+        if time.monotonic() > deadline:
+            raise BrokerError(f"topic {missing[0]} is not there, though it was created", "try again")
+        time.sleep(0.2)
 
 
 def build_app(settings: Settings, home: Home | None = None) -> faust.App:
