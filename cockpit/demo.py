@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from elasticsearch import Elasticsearch
 
 from cockpit import demo_report
 from cockpit.pipeline import SINK, WORKER, forget_events, settle, start_parts
@@ -21,7 +22,6 @@ from runtime.lifecycle import stop_on_signals
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry, peak_rss_bytes, write_summary
 from schemas.topics import topic_settings
-from sinks.elasticsearch.client import Client
 
 NAME = NAMESPACE = "demo"
 SAMPLE = ("office_day", "capture.pcap")
@@ -34,8 +34,8 @@ def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
     """Run the demo and print its report; returns the exit code. Nothing is left running unless `keep`."""
     if capture is not None and not capture.exists():
         raise UsageError(f"{capture}: no such file", "netflight demo without a name plays a sample")
+    stack = up(NAME, report=_tell)
     with _sample(capture) as path, stop_on_signals() as stop:
-        stack = up(NAME, report=_tell)
         try:
             settings = Settings.load(
                 namespace=NAMESPACE,
@@ -47,7 +47,7 @@ def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
                 complain("interrupted")
                 return 130
             counts = _finish(stack, settings)
-            client = Client(settings.elasticsearch)
+            client = Elasticsearch(settings.elasticsearch.urls)
             demo_report.show(client, NAMESPACE, outcome, counts)
             write_summary(summary, _summary(outcome, counts))
             if keep:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from elasticsearch import ApiError, Elasticsearch, TransportError
 from rich.markup import escape
 from rich.table import Table
 
@@ -10,14 +11,13 @@ from cockpit.terminal import printable, stdout
 from producers.run import Outcome
 from runtime.errors import DestinationError
 from schemas.model import datasets
-from sinks.elasticsearch.client import Client
 
 _ALERTS = 12
 _TALKERS = 5
 _REASON = 150
 
 
-def show(client: Client, namespace: str, outcome: Outcome, counts: dict[str, Any]) -> None:
+def show(client: Elasticsearch, namespace: str, outcome: Outcome, counts: dict[str, Any]) -> None:
     """Print the report of a run whose sink counted `counts`."""
     _documents(client, namespace)
     _talkers(client, namespace)
@@ -37,34 +37,30 @@ def show_next(stack: Stack, *, keep: bool) -> None:
     stdout.print("  ./netflight inspect samples/dns/capture.pcap --frame 1")
 
 
-def _documents(client: Client, namespace: str) -> None:
+def _documents(client: Elasticsearch, namespace: str) -> None:
     table = Table(title="Documents in Elasticsearch", title_justify="left", box=None, pad_edge=False)
     table.add_column("data stream")
     table.add_column("documents", justify="right")
     for dataset in datasets().values():
         name = dataset.data_stream(namespace)
-        count = _search(client, name, {"size": 0, "track_total_hits": True})["hits"]["total"]["value"]
+        count = _search(client, name, size=0)["hits"]["total"]["value"]
         if count:
             table.add_row(name, f"{count:,}")
     stdout.print()
     stdout.print(table)
 
 
-def _talkers(client: Client, namespace: str) -> None:
-    body = {
-        "size": 0,
+def _talkers(client: Elasticsearch, namespace: str) -> None:
+    hosts = {
+        "terms": {"field": "host.ip", "size": _TALKERS, "order": {"bytes": "desc"}},
         "aggs": {
-            "hosts": {
-                "terms": {"field": "host.ip", "size": _TALKERS, "order": {"bytes": "desc"}},
-                "aggs": {
-                    "bytes": {"sum": {"field": "network.bytes"}},
-                    "sent": {"sum": {"field": "source.bytes"}},
-                    "received": {"sum": {"field": "destination.bytes"}},
-                },
-            }
+            "bytes": {"sum": {"field": "network.bytes"}},
+            "sent": {"sum": {"field": "source.bytes"}},
+            "received": {"sum": {"field": "destination.bytes"}},
         },
     }
-    found = _search(client, datasets()["top_talkers"].data_stream(namespace), body)
+    name = datasets()["top_talkers"].data_stream(namespace)
+    found = _search(client, name, size=0, aggregations={"hosts": hosts})
     table = Table(
         title="Top talkers, from the worker's windows", title_justify="left", box=None, pad_edge=False
     )
@@ -78,21 +74,16 @@ def _talkers(client: Client, namespace: str) -> None:
     stdout.print(table)
 
 
-def _alerts(client: Client, namespace: str) -> None:
-    body = {
-        "size": 0,
-        "track_total_hits": True,
+def _alerts(client: Elasticsearch, namespace: str) -> None:
+    rules = {
+        "terms": {"field": "rule.name", "size": 100},
         "aggs": {
-            "rules": {
-                "terms": {"field": "rule.name", "size": 100},
-                "aggs": {
-                    "one": {"top_hits": {"size": 1, "sort": [{"@timestamp": "asc"}]}},
-                    "severity": {"max": {"field": "event.severity"}},
-                },
-            }
+            "one": {"top_hits": {"size": 1, "sort": [{"@timestamp": "asc"}]}},
+            "severity": {"max": {"field": "event.severity"}},
         },
     }
-    found = _search(client, datasets()["alerts"].data_stream(namespace), body)
+    name = datasets()["alerts"].data_stream(namespace)
+    found = _search(client, name, size=0, aggregations={"rules": rules})
     buckets = found.get("aggregations", {}).get("rules", {}).get("buckets", [])
     buckets.sort(
         key=lambda bucket: (-(bucket["severity"]["value"] or 0), -bucket["doc_count"], bucket["key"])
@@ -142,9 +133,10 @@ def _closing(outcome: Outcome, counts: dict[str, Any]) -> None:
     )
 
 
-def _search(client: Client, index: str, body: dict[str, Any]) -> dict[str, Any]:
-    client.request("POST", f"/{index}/_refresh?ignore_unavailable=true")
-    answer = client.request("POST", f"/{index}/_search?ignore_unavailable=true", body)
-    if answer.status != 200:
-        raise DestinationError(f"Elasticsearch refuses to search {index}: {answer.error()}")
-    return answer.body
+def _search(client: Elasticsearch, index: str, **request: Any) -> dict[str, Any]:
+    try:
+        client.indices.refresh(index=index, ignore_unavailable=True)
+        found = client.search(index=index, ignore_unavailable=True, track_total_hits=True, **request)
+    except (ApiError, TransportError) as error:
+        raise DestinationError(f"Elasticsearch refuses to search {index}: {error}") from error
+    return dict(found)

@@ -97,10 +97,14 @@ def settle(
             for part in (WORKER, SINK):
                 if not stack.part_alive(part):
                     raise StackError(f"{part} has stopped", f"its log: {stack.log(part)}")
-            counts = [_position(clients[group], topics) for group, topics in readers.items()]
+            now = time.monotonic()
+            try:
+                counts = [_position(clients[group], topics) for group, topics in readers.items()]
+            except KafkaException:
+                since = now  # a coordinator that moves or loads; asked again until `limit`
+                counts = [(1, ends)]
             left, end = sum(lag for lag, _ in counts), sum(end for _, end in counts)
             told(left)
-            now = time.monotonic()
             if left or end != ends:
                 ends, since = end, now
             elif now - since >= quiet:

@@ -103,7 +103,8 @@ def account(outcome: "Outcome", done: str, *, quiet: bool) -> None:
         names = [f"{item.path} ({item.reason})" for item in outcome.skipped]
         note(f"{len(names):,} skipped, no captures: {_some(names)}")
     rate = round(packets.read / seconds) if seconds else 0
-    note(f"{outcome.captures:,} captures in {seconds:.1f} s, {rate:,} packets/s")
+    sources = "1 source" if outcome.captures == 1 else f"{outcome.captures:,} sources"
+    note(f"{sources} in {seconds:.1f} s, {rate:,} packets/s")
 
 
 def _some(names: Sequence[str]) -> str:

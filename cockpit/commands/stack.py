@@ -51,7 +51,7 @@ def down(name: Name = "local") -> None:
 
 
 def status(name: Name = "local") -> None:
-    """Show what of the local stack is running, where, and its log."""
+    """Show what of the local stack is running, where, and where the logs are."""
     from cockpit import stack
 
     parts = stack.status(name)
@@ -59,8 +59,9 @@ def status(name: Name = "local") -> None:
         note(f"no stack {name} is running; start one with netflight up")
         raise typer.Exit(1)
     table = Table(box=None, pad_edge=False)
-    for column in ("part", "pid", "state", "address", "log"):
+    for column in ("part", "pid", "state", "address"):
         table.add_column(column, overflow="fold")
     for part in parts:
-        table.add_row(part.part, str(part.pid or ""), part.state, part.address or "", str(part.log))
+        table.add_row(part.part, str(part.pid or ""), part.state, part.address or "")
     stdout.print(table)
+    stdout.print(f"logs: {parts[0].log.parent}", soft_wrap=True)

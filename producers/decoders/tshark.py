@@ -59,8 +59,7 @@ class Tshark:
         self.pending = 0
         self._interfaces: dict[int, int] = {}
         self._out = bytearray(_SECTION)
-        self._in = bytearray()
-        self._scanned = 0
+        self._splitter = Splitter()
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         Path(self._profile.name).chmod(0o755)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
@@ -175,22 +174,7 @@ class Tshark:
             return []
         if not data:
             raise self._died()
-        self._in += data
-        return self._split()
-
-    def _split(self) -> list[bytes]:
-        """Cut the complete records off what has come in: each ends with a brace at two spaces."""
-        records = []
-        start = 0
-        buffer = self._in
-        end = buffer.find(_RECORD_END, max(self._scanned - len(_RECORD_END), 0))
-        while end >= 0:
-            begin = buffer.find(b"{", start, end)
-            records.append(bytes(buffer[begin : end + len(_RECORD_END)]))
-            start = end + len(_RECORD_END)
-            end = buffer.find(_RECORD_END, start)
-        del buffer[:start]
-        self._scanned = len(buffer)
+        records = self._splitter.push(data)
         self.pending -= len(records)
         return records
 
@@ -207,14 +191,36 @@ class Tshark:
         return DecoderError(f"tshark ended ({why}) with {self.pending} packets not yet decoded{last}")
 
 
+class Splitter:
+    """Cuts tshark's output into records, wherever it was cut on its way."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+
+    def push(self, data: bytes) -> list[bytes]:
+        """Take output in; return the records that are complete: each ends with a brace at two spaces."""
+        buffer, records, start = self._buffer, [], 0
+        buffer += data
+        end = buffer.find(_RECORD_END, max(self._scanned - len(_RECORD_END), 0))
+        while end >= 0:
+            begin = buffer.find(b"{", start, end)
+            records.append(bytes(buffer[begin : end + len(_RECORD_END)]))
+            start = end + len(_RECORD_END)
+            end = buffer.find(_RECORD_END, start)
+        del buffer[:start]
+        self._scanned = len(buffer)
+        return records
+
+
 def layers(record: bytes) -> Tree | None:
-    """The layers of a record; None where it is no JSON."""
+    """The layers of a record; None where it is no record of tshark's."""
     try:
         tree = orjson.loads(record)
     except orjson.JSONDecodeError:
         return None
-    found: Tree | None = tree.get("_source", {}).get("layers")
-    return found
+    found = tree.get("_source", {}).get("layers")
+    return found if isinstance(found, dict) else None
 
 
 def _interface_block(linktype: int) -> bytes:

@@ -29,8 +29,18 @@ def scan(client: Host, target: str, ports: str) -> None:
 
 def brute_force(client: Host, login: servers.Login, target: str, wrong: int) -> None:
     """Try `wrong` passwords, each in a connection of its own, four at a time, and then the right one."""
-    options = ("-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-               "-o", "NumberOfPasswordPrompts=1", "-o", "PreferredAuthentications=password")
+    options = (
+        "-F",
+        "/dev/null",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "NumberOfPasswordPrompts=1",
+        "-o",
+        "PreferredAuthentications=password",
+    )
 
     def guess(user: str, password: str, *expected: int) -> None:
         target_login = f"{user}@{target}"
@@ -83,7 +93,8 @@ def port_scan(lab: Lab, out: Path) -> Case:
         counted=("flow", "arp"),
         sent={"flow": 202},
         contains=[
-            {**probe, "network.transport": "tcp", "destination.port": port} for port in (22, 53, 80, 443, 1, 200, 8080)
+            {**probe, "network.transport": "tcp", "destination.port": port}
+            for port in (22, 53, 80, 443, 1, 200, 8080)
         ],
     )
 
@@ -132,9 +143,15 @@ def beacon(lab: Lab, out: Path) -> Case:
 
 def _call(source: str) -> dict[str, Any]:
     return {
-        "event.dataset": "network_traffic.http", "source.ip": source, "destination.ip": "198.51.100.66",
-        "url.domain": BEACON_HOST, "url.path": "/updates/check", "url.query": "id=7f3a9c",
-        "user_agent.original": BEACON_AGENT, "http.request.method": "GET", "http.response.status_code": 200,
+        "event.dataset": "network_traffic.http",
+        "source.ip": source,
+        "destination.ip": "198.51.100.66",
+        "url.domain": BEACON_HOST,
+        "url.path": "/updates/check",
+        "url.query": "id=7f3a9c",
+        "user_agent.original": BEACON_AGENT,
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
     }
 
 
@@ -154,8 +171,11 @@ def dns_tunnel(lab: Lab, out: Path) -> Case:
         counted=("dns", "icmp", "flow", "arp"),
         contains=[
             {
-                "event.dataset": "network_traffic.dns", "dns.question.type": "TXT", "dns.response_code": "NOERROR",
-                "source.ip": "198.51.100.103", "destination.ip": "198.51.100.53",
+                "event.dataset": "network_traffic.dns",
+                "dns.question.type": "TXT",
+                "dns.response_code": "NOERROR",
+                "source.ip": "198.51.100.103",
+                "destination.ip": "198.51.100.53",
             },
         ],
     )
@@ -163,7 +183,11 @@ def dns_tunnel(lab: Lab, out: Path) -> Case:
 
 def office_day(lab: Lab, out: Path) -> Case:
     """Three clients at work; the third one then scans, guesses passwords, calls home and tunnels."""
-    dns1, web1, files = lab.host("ns1", f"{DNS}/24"), lab.host("web1", f"{WEB}/24"), lab.host("files", f"{SSH}/24")
+    dns1, web1, files = (
+        lab.host("ns1", f"{DNS}/24"),
+        lab.host("web1", f"{WEB}/24"),
+        lab.host("files", f"{SSH}/24"),
+    )
     router = lab.host("router", "192.0.2.1/24")
     lab.plug(router, "eth1", "outside", "198.51.100.1/24")
     router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -195,7 +219,11 @@ def office_day(lab: Lab, out: Path) -> Case:
     with Tap(lab, out):
         together([*calm, partial(clients[0].run, *ping)], at_once=4)
         together(busy, at_once=5)
-    http = {"event.dataset": "network_traffic.http", "destination.ip": WEB, "url.domain": "intranet.example.com"}
+    http = {
+        "event.dataset": "network_traffic.http",
+        "destination.ip": WEB,
+        "url.domain": "intranet.example.com",
+    }
     return Case(
         title="A day at the office, in a minute: three clients at work, one of them taken over",
         recorded="curl, dig, ssh, scp and ping of three clients against BIND, nginx and OpenSSH; then client 3 "
@@ -206,19 +234,28 @@ def office_day(lab: Lab, out: Path) -> Case:
         contains=[
             {**http, "http.request.method": "GET", "url.path": "/", "http.response.status_code": 200},
             {
-                "event.dataset": "network_traffic.dns", "dns.question.name": "intranet.example.com",
-                "dns.question.type": "A", "dns.resolved_ip": [WEB],
+                "event.dataset": "network_traffic.dns",
+                "dns.question.name": "intranet.example.com",
+                "dns.question.type": "A",
+                "dns.resolved_ip": [WEB],
             },
             {
-                "event.dataset": "network_traffic.dns", "dns.question.name": BEACON_HOST,
+                "event.dataset": "network_traffic.dns",
+                "dns.question.name": BEACON_HOST,
                 "dns.resolved_ip": ["198.51.100.66"],
             },
             {"event.dataset": "network_traffic.tls", "tls.client.server_name": "intranet.example.com"},
             {"event.dataset": "network_traffic.ssh", "source.ip": "192.0.2.102", "destination.ip": SSH},
             {"event.dataset": "network_traffic.ssh", "source.ip": CLIENT, "destination.ip": SSH},
-            {"event.dataset": "network_traffic.icmp", "source.ip": "192.0.2.101", "destination.ip": "192.0.2.1"},
             {
-                "event.dataset": "network_traffic.dns", "dns.question.type": "TXT", "source.ip": CLIENT,
+                "event.dataset": "network_traffic.icmp",
+                "source.ip": "192.0.2.101",
+                "destination.ip": "192.0.2.1",
+            },
+            {
+                "event.dataset": "network_traffic.dns",
+                "dns.question.type": "TXT",
+                "source.ip": CLIENT,
                 "destination.ip": "198.51.100.53",
             },
             _call(source=CLIENT),
@@ -240,7 +277,16 @@ def _work(client: Host, certs: servers.Certificates, login: servers.Login | None
     client.run(*quiet, "http://intranet.example.com/search?q=holiday")
     if login:
         client.run(*quiet, "http://intranet.example.com/files/photo.bin")
-        options = ("-F", "/dev/null", "-i", str(login.key), "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR")
+        options = (
+            "-F",
+            "/dev/null",
+            "-i",
+            str(login.key),
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "LogLevel=ERROR",
+        )
         known = ("-o", f"UserKnownHostsFile={client.folder}/known_hosts")
         report = client.write("report.txt", "all quiet\n" * 1000)
         client.run("ssh", *options, *known, f"{login.user}@files.example.com", "cat notes.txt")

@@ -47,11 +47,20 @@ class Host:
     def run(self, *argv: str, ok: tuple[int, ...] | None = (0,), seconds: float = 60) -> str:
         """Run a program to its end and return its standard output; LabError on an exit code not in `ok`."""
         done = subprocess.run(
-            self._wrap(argv), capture_output=True, text=True, errors="replace", timeout=seconds, check=False,
-            stdin=subprocess.DEVNULL, cwd=self.folder, env=self.lab.environment,
+            self._wrap(argv),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=self.lab.environment,
         )
         if ok is not None and done.returncode not in ok:
-            raise LabError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}: {done.stderr}{done.stdout}")
+            raise LabError(
+                f"{self.name}: {' '.join(argv)}: exit {done.returncode}: {done.stderr}{done.stdout}"
+            )
         return done.stdout
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -115,7 +124,12 @@ class Lab:
     def spawn(self, argv: list[str], log: IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
         """Start a program in a process group of its own, to be stopped with the laboratory."""
         program = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=self.environment,
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=self.environment,
             start_new_session=True,
         )
         log.close()
@@ -196,7 +210,9 @@ class Tap:
     def __enter__(self) -> Self:
         time.sleep(3.0)  # multicast listener reports of new IPv6 addresses are not part of the story
         argv = ["ip", "netns", "exec", self._ns, "dumpcap", "-q", "-P", "-i", "br0", "-B", "32"]
-        self._program = self._lab.spawn([*argv, "-w", str(self._path)], self._log.open("wb"), self._lab.folder)
+        self._program = self._lab.spawn(
+            [*argv, "-w", str(self._path)], self._log.open("wb"), self._lab.folder
+        )
         wait_for(lambda: b"File:" in self._log.read_bytes(), "dumpcap to start")
         time.sleep(0.5)
         return self

@@ -24,7 +24,9 @@ def table(samples: Path) -> str:
         counted = re.findall(r"^  network_traffic\.(\w+): (\d+)", text, re.MULTILINE)
         events = ", ".join(f"{number} {dataset}" for dataset, number in counted)
         name = case.parent.name
-        rows.append(f"| [{name}]({name}/case.yaml) | {title} | {packets} | {capture.stat().st_size} | {events} |\n")
+        rows.append(
+            f"| [{name}]({name}/case.yaml) | {title} | {packets} | {capture.stat().st_size} | {events} |\n"
+        )
     return HEAD + "".join(rows)
 
 

@@ -59,8 +59,12 @@ def dns(lab: Lab, out: Path) -> Case:
         client.run("dig", f"@{DNS4}", "silent.example.com", "A", "+tries=1", "+time=2", ok=(9,))
     contains: list[dict[str, Any]] = [
         {
-            "event.dataset": "network_traffic.dns", "dns.question.name": name, "dns.question.type": kind,
-            "dns.response_code": code, "destination.ip": address, "destination.port": 53,
+            "event.dataset": "network_traffic.dns",
+            "dns.question.name": name,
+            "dns.question.type": kind,
+            "dns.response_code": code,
+            "destination.ip": address,
+            "destination.port": 53,
         }
         for address, name, kind, code in QUERIES
     ]
@@ -69,8 +73,16 @@ def dns(lab: Lab, out: Path) -> Case:
     contains[2] |= {"dns.resolved_ip": ["192.0.2.80", "192.0.2.81"], "dns.answers_count": 4}
     contains[3] |= {"dns.answers_count": 2}
     contains += [
-        {"event.dataset": "network_traffic.dns", "dns.question.name": "big.example.com", "network.transport": "tcp"},
-        {"event.dataset": "network_traffic.dns", "dns.question.name": "silent.example.com", "dns.question.type": "A"},
+        {
+            "event.dataset": "network_traffic.dns",
+            "dns.question.name": "big.example.com",
+            "network.transport": "tcp",
+        },
+        {
+            "event.dataset": "network_traffic.dns",
+            "dns.question.name": "silent.example.com",
+            "dns.question.type": "A",
+        },
         {"event.dataset": "network_traffic.flow", "network.transport": "tcp", "destination.port": 53},
     ]
     events = len(QUERIES) + 2  # the repeat over TCP, the unanswered one
@@ -119,11 +131,27 @@ def web(lab: Lab, out: Path) -> Case:
         curl(*trust, "--tls-max", "1.2", "https://shop.example.com/")
         curl("--tls-max", "1.2", f"{secure}/", ok=(60,))  # does not know the authority: alert unknown_ca
         client.run(  # the server refuses TLS 1.1: alert protocol_version
-            "openssl", "s_client", "-connect", f"{WEB}:443", "-servername", "old.example.com", "-tls1_1",
-            "-cipher", "ALL:@SECLEVEL=0", ok=(1,),
+            "openssl",
+            "s_client",
+            "-connect",
+            f"{WEB}:443",
+            "-servername",
+            "old.example.com",
+            "-tls1_1",
+            "-cipher",
+            "ALL:@SECLEVEL=0",
+            ok=(1,),
         )
-    http: dict[str, Any] = {"event.dataset": "network_traffic.http", "destination.ip": WEB, "destination.port": 80}
-    tls: dict[str, Any] = {"event.dataset": "network_traffic.tls", "destination.ip": WEB, "destination.port": 443}
+    http: dict[str, Any] = {
+        "event.dataset": "network_traffic.http",
+        "destination.ip": WEB,
+        "destination.port": 80,
+    }
+    tls: dict[str, Any] = {
+        "event.dataset": "network_traffic.tls",
+        "destination.ip": WEB,
+        "destination.port": 443,
+    }
     certificate = {"tls.server.x509.serial_number": certs.serial, "tls.server.hash.sha1": certs.sha1.upper()}
 
     def request(method: str, path: str, status: int, **more: Any) -> dict[str, Any]:
@@ -138,7 +166,14 @@ def web(lab: Lab, out: Path) -> Case:
         counted=("http", "tls", "flow", "arp"),
         sent={"http": 12, "tls": 5, "flow": 15},
         contains=[
-            request("GET", "/", 200, url__domain="www.example.com", user_agent__original=BROWSER, http__version="1.1"),
+            request(
+                "GET",
+                "/",
+                200,
+                url__domain="www.example.com",
+                user_agent__original=BROWSER,
+                http__version="1.1",
+            ),
             request("GET", "/style.css", 200, http__response__mime_type="text/css"),
             request("GET", "/about.html", 200, http__response__mime_type="text/html"),
             request("HEAD", "/", 200),
@@ -147,18 +182,26 @@ def web(lab: Lab, out: Path) -> Case:
             request("GET", "/fail", 500),
             request("POST", "/form", 200, http__response__mime_type="text/plain"),
             request(
-                "GET", "/search", 200, url__query="q=flight+recorder&page=2",
+                "GET",
+                "/search",
+                200,
+                url__query="q=flight+recorder&page=2",
                 http__request__referrer=f"{here}/about.html",
             ),
             request("GET", "/status.json", 200, network__forwarded_ip="203.0.113.7"),
             request("GET", "/long.html", 200),
             request("GET", "/files/report.bin", 200, http__response__body__bytes=200 * 1024),
             {
-                **tls, **certificate, "tls.version": "1.2", "tls.client.server_name": "www.example.com",
+                **tls,
+                **certificate,
+                "tls.version": "1.2",
+                "tls.client.server_name": "www.example.com",
                 "tls.cipher": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
             },
             {
-                **tls, "tls.version": "1.3", "tls.client.server_name": "www.example.com",
+                **tls,
+                "tls.version": "1.3",
+                "tls.client.server_name": "www.example.com",
                 "tls.cipher": "TLS_AES_256_GCM_SHA384",
             },
             {**tls, **certificate, "tls.version": "1.2", "tls.client.server_name": "shop.example.com"},
@@ -172,12 +215,26 @@ def ssh(lab: Lab, out: Path) -> Case:
     server, client = lab.host("files", "192.0.2.22/24"), lab.host("client1", "192.0.2.101/24")
     login = servers.ssh(server, client)
     upload = client.write("report.txt", "all quiet\n" * 2000)
-    options = ("-F", "/dev/null", "-i", str(login.key), "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR",
-               "-o", f"UserKnownHostsFile={client.folder}/known_hosts")
+    options = (
+        "-F",
+        "/dev/null",
+        "-i",
+        str(login.key),
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "LogLevel=ERROR",
+        "-o",
+        f"UserKnownHostsFile={client.folder}/known_hosts",
+    )
     with Tap(lab, out):
         client.run("ssh", *options, f"{login.user}@192.0.2.22", "cat notes.txt")
         client.run("scp", *options, str(upload), f"{login.user}@192.0.2.22:report.txt")
-    event: dict[str, Any] = {"source.ip": "192.0.2.101", "destination.ip": "192.0.2.22", "destination.port": 22}
+    event: dict[str, Any] = {
+        "source.ip": "192.0.2.101",
+        "destination.ip": "192.0.2.22",
+        "destination.port": 22,
+    }
     return Case(
         title="SSH: a login with a key, and a copy with scp",
         recorded="OpenSSH's ssh and scp against its sshd: one remote command, then one file of 20 KB copied "
@@ -212,7 +269,9 @@ def dhcp(lab: Lab, out: Path) -> Case:
     mac = client.run("cat", "/sys/class/net/eth0/address").strip().upper().replace(":", "-")
     with Tap(lab, out):
         # Ask, check by ARP that nobody has the address, renew when told, release at the end.
-        udhcpc = client.start("udhcpc", "-f", "-R", "-a", "-i", "eth0", "-x", "hostname:client1", "-s", str(script))
+        udhcpc = client.start(
+            "udhcpc", "-f", "-R", "-a", "-i", "eth0", "-x", "hostname:client1", "-s", str(script)
+        )
         wait_for(lambda: "bound" in leases.read_text(), "a lease")
         client.run("ping", "-c", "2", "-i", "0.3", "192.0.2.1")
         lab.tell(udhcpc, signal.SIGUSR1)
@@ -242,7 +301,10 @@ def ping(lab: Lab, out: Path) -> Case:
     lab.plug(router, "eth1", "far", "198.51.100.1/24", "2001:db8:0:51::1/64")
     server = lab.host("server1", "198.51.100.20/24", "2001:db8:0:51::20/64", segment="far")
     router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    for host, *gateways in ((client, "192.0.2.1", "2001:db8:0:2::1"), (server, "198.51.100.1", "2001:db8:0:51::1")):
+    for host, *gateways in (
+        (client, "192.0.2.1", "2001:db8:0:2::1"),
+        (server, "198.51.100.1", "2001:db8:0:51::1"),
+    ):
         for gateway in gateways:
             host.run("ip", "route", "add", "default", "via", gateway)
     fast = ("-i", "0.2")

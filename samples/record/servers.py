@@ -111,13 +111,36 @@ def certificates(folder: Path, name: str, *others: str) -> Certificates:
     extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     _openssl(
-        "req", "-x509", *curve, "-days", "3650", "-subj", "/O=Example/CN=Example Test CA",
-        "-keyout", str(ca_key), "-out", str(ca),
+        "req",
+        "-x509",
+        *curve,
+        "-days",
+        "3650",
+        "-subj",
+        "/O=Example/CN=Example Test CA",
+        "-keyout",
+        str(ca_key),
+        "-out",
+        str(ca),
     )
     _openssl("req", *curve, "-subj", f"/O=Example/CN={name}", "-keyout", str(key), "-out", str(request))
     _openssl(
-        "x509", "-req", "-in", str(request), "-CA", str(ca), "-CAkey", str(ca_key), "-days", "825",
-        "-set_serial", "0x" + f"{secrets.randbits(126) | 1 << 126:x}", "-extfile", str(extensions), "-out", str(cert),
+        "x509",
+        "-req",
+        "-in",
+        str(request),
+        "-CA",
+        str(ca),
+        "-CAkey",
+        str(ca_key),
+        "-days",
+        "825",
+        "-set_serial",
+        "0x" + f"{secrets.randbits(126) | 1 << 126:x}",
+        "-extfile",
+        str(extensions),
+        "-out",
+        str(cert),
     )
     serial = _openssl("x509", "-in", str(cert), "-noout", "-serial").split("=", 1)[1].strip()
     sha1 = _openssl("x509", "-in", str(cert), "-noout", "-fingerprint", "-sha1").split("=", 1)[1].strip()

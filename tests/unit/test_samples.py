@@ -13,7 +13,16 @@ from samples.record.readme import table
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = [
-    "beacon", "dhcp", "dns", "dns_tunnel", "office_day", "ping", "port_scan", "ssh", "ssh_bruteforce", "web",
+    "beacon",
+    "dhcp",
+    "dns",
+    "dns_tunnel",
+    "office_day",
+    "ping",
+    "port_scan",
+    "ssh",
+    "ssh_bruteforce",
+    "web",
 ]
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 

@@ -1,0 +1,172 @@
+"""The whole way, packets to documents, undisturbed and with every part killed on the way."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cockpit.pipeline import SINK, WORKER, settle, start_parts
+from cockpit.stack import Stack
+from producers.publisher import Publisher
+from producers.run import Outcome, Runner
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry
+from schemas.model import datasets
+from sinks.elasticsearch.client import Client
+
+SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "capture.pcap"
+IDLE_CLOSE = 8.0
+WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
+QUIET = IDLE_CLOSE + 4.0
+LIMIT = 240.0
+
+Documents = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Stack) -> tuple[Documents, Outcome]:
+    """The documents of a run in which nothing happens."""
+    settings = _settings(stack, "undisturbed")
+    with _parts(stack, settings):
+        outcome = _publish(settings)
+        settle(stack, settings, QUIET, LIMIT)
+        documents = _documents(settings)
+    return documents, outcome
+
+
+def test_every_published_event_becomes_a_document(undisturbed: tuple[Documents, Outcome]) -> None:
+    documents, outcome = undisturbed
+    assert outcome.errors == []
+    published = outcome.telemetry.total("published")
+    assert published == sum(outcome.telemetry.labels("events").values())
+    decoded = [doc for doc in documents.values() if doc["event"]["dataset"].startswith("network_traffic.")]
+    assert len(decoded) == published
+
+
+def test_alerts_and_statistics_come_out(undisturbed: tuple[Documents, Outcome]) -> None:
+    documents, _ = undisturbed
+    kinds = {doc["event"]["dataset"] for doc in documents.values()}
+    assert {"netflight.alerts", "netflight.top_talkers", "netflight.traffic_by_protocol"} <= kinds
+
+
+def test_traffic_by_protocol_adds_up_to_the_flows(undisturbed: tuple[Documents, Outcome]) -> None:
+    documents, _ = undisturbed
+    flows = [doc for doc in documents.values() if doc["event"]["dataset"] == "network_traffic.flow"]
+    rows = [doc for doc in documents.values() if doc["event"]["dataset"] == "netflight.traffic_by_protocol"]
+    assert all(row["netflight"]["window"]["revision"] == 0 for row in rows)
+    for measure in ("bytes", "packets"):
+        assert sum(row["network"][measure] for row in rows) == sum(flow["network"][measure] for flow in flows)
+    assert sum(row["netflight"]["flows"] for row in rows) == len(flows)
+
+
+def test_publishing_again_adds_no_event(stack: Stack, undisturbed: tuple[Documents, Outcome]) -> None:
+    documents, _ = undisturbed
+    settings = _settings(stack, "undisturbed")
+    with _parts(stack, settings):
+        _publish(settings)
+        settle(stack, settings, QUIET, LIMIT)
+    again = _documents(settings)
+    decoded = {key for key, doc in again.items() if doc["event"]["dataset"].startswith("network_traffic.")}
+    assert decoded == {
+        key for key, doc in documents.items() if doc["event"]["dataset"].startswith("network_traffic.")
+    }
+
+
+def _kill_sink(stack: Stack) -> None:
+    stack.kill_part(SINK)
+    stack.restart_part(SINK)
+
+
+def _kill_worker(stack: Stack) -> None:
+    stack.kill_part(WORKER)
+    stack.restart_part(WORKER)
+
+
+def _kill_elasticsearch(stack: Stack) -> None:
+    stack.stop_server("elasticsearch", kill=True)
+    stack.start_server("elasticsearch")
+
+
+# Alerts come from the worker while it works; the decoded events go past it to the sink.
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("kill", "dataset", "seen"),
+    [
+        (_kill_sink, "network_traffic.flow", 100),
+        (_kill_worker, "netflight.alerts", 5),
+        (_kill_elasticsearch, "network_traffic.flow", 100),
+    ],
+)
+def test_a_killed_part_changes_no_document(
+    stack: Stack,
+    undisturbed: tuple[Documents, Outcome],
+    kill: Callable[[Stack], None],
+    dataset: str,
+    seen: int,
+) -> None:
+    wanted, _ = undisturbed
+    settings = _settings(stack, kill.__name__.strip("_"))
+    with _parts(stack, settings):
+        publishing = threading.Thread(target=_publish, args=(settings,))
+        publishing.start()
+        _wait_for_documents(settings, dataset, seen)
+        kill(stack)
+        publishing.join()
+        settle(stack, settings, QUIET, LIMIT)
+        assert _documents(settings) == wanted
+
+
+class _parts:  # noqa: N801  # reads as what it does: with _parts(...)
+    """The worker and the sink on a namespace, for as long as the block lasts."""
+
+    def __init__(self, stack: Stack, settings: Settings) -> None:
+        self._stack, self._settings = stack, settings
+
+    def __enter__(self) -> None:
+        start_parts(self._stack, self._settings.namespace, WORKER_SETTINGS)
+
+    def __exit__(self, *_error: object) -> None:
+        for part in (WORKER, SINK):
+            self._stack.stop_part(part)
+
+
+def _settings(stack: Stack, namespace: str) -> Settings:
+    return Settings(
+        namespace=namespace,
+        sensor="test",
+        kafka={"bootstrap": stack.kafka_bootstrap},
+        elasticsearch={"urls": [stack.elasticsearch_url]},
+    )
+
+
+def _publish(settings: Settings) -> Outcome:
+    stop, telemetry = threading.Event(), Telemetry("producer")
+    publisher = Publisher(settings, telemetry, stop)
+    outcome = Runner(settings, publisher.publish, stop, telemetry=telemetry).run_paths([str(SAMPLE)])
+    publisher.close()
+    return outcome
+
+
+def _wait_for_documents(settings: Settings, dataset: str, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while sum(doc["event"]["dataset"] == dataset for doc in _documents(settings).values()) < count:
+        assert time.monotonic() < deadline, f"not {count} documents of {dataset} after 120 s"
+        time.sleep(0.1)
+
+
+def _documents(settings: Settings) -> Documents:
+    """Every document of a namespace by its id, without what tells one run from another."""
+    client = Client(settings.elasticsearch)
+    names = ",".join(dataset.data_stream(settings.namespace) for dataset in datasets().values())
+    client.request("POST", f"/{names}/_refresh?ignore_unavailable=true")
+    answer = client.request("POST", f"/{names}/_search?ignore_unavailable=true", {"size": 10_000})
+    found: Documents = {}
+    for hit in answer.body.get("hits", {}).get("hits", []):
+        source = hit["_source"]
+        assert hit["_id"] == source["event"]["id"]
+        del source["event"]["created"], source["data_stream"]["namespace"]
+        found[hit["_id"]] = source
+    return found
