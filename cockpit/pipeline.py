@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cockpit.stack import Stack
-from runtime.errors import BrokerError, StackError
+from runtime.errors import StackError
 from runtime.kafka import admin, consumer, delete_topics
 from runtime.settings import Settings
 from schemas.topics import PREFIX, event_topics, sink_topics
@@ -20,11 +19,6 @@ from streams.app import app_id, internal_topics
 WORKER, SINK = "worker", "sink-elasticsearch"
 _ANSWER_SECONDS = 15.0
 _LOOK_SECONDS = 0.5
-_COORDINATOR_AWAY = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
 
 
 def start_parts(
@@ -42,35 +36,19 @@ def start_parts(
 
 
 def forget_events(stack: Stack, settings: Settings) -> None:
-    """Take a namespace's events, offsets and tables away from Kafka and the worker; what is indexed stays."""
+    """Take a namespace's events and tables away from Kafka and the worker; what is indexed stays.
+
+    With its topics a namespace's committed offsets go too.
+    """
     for part in (WORKER, SINK):
         stack.stop_part(part)
     client = admin(settings.kafka, "netflight-forget")
     prefixes = (f"{PREFIX}.{settings.namespace}.", f"{app_id(settings.namespace)}-")
     names = client.list_topics(timeout=_ANSWER_SECONDS).topics
     delete_topics(settings.kafka, [name for name in names if name.startswith(prefixes)])
-    for group in (app_id(settings.namespace), group_id("elasticsearch", settings.namespace)):
-        _delete_group(client, group)
     shutil.rmtree(
         Path(stack.environment()["NETFLIGHT_STATE"]) / "worker" / settings.namespace, ignore_errors=True
     )
-
-
-def _delete_group(client: AdminClient, group: str) -> None:
-    """Delete a consumer group; a broker that has only just started first has to find the group's coordinator."""
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while True:
-        try:
-            client.delete_consumer_groups([group], request_timeout=_ANSWER_SECONDS)[group].result()
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code == KafkaError.GROUP_ID_NOT_FOUND:
-                return
-            if code not in _COORDINATOR_AWAY or time.monotonic() > deadline:
-                raise BrokerError(f"consumer group {group}: {error.args[0].str()}") from error
-            time.sleep(_LOOK_SECONDS)
-        else:
-            return
 
 
 def settle(
