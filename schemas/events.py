@@ -3,7 +3,9 @@
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+from schemas.model import Dataset
 
 ECS_VERSION = "8.17.0"
 NANOSECONDS = 1_000_000_000
@@ -41,6 +43,37 @@ def parse_timestamp(text: str) -> int:
     if fraction and not fraction.isdigit():
         raise ValueError(f"not a UTC timestamp: {text[:40]!r}")
     return int(day.timestamp()) * NANOSECONDS + int(f"{fraction:0<9.9}" or 0)
+
+
+class Times(NamedTuple):
+    """When an event was, began, ended and was made, in nanoseconds since 1970."""
+
+    at_ns: int
+    start_ns: int
+    end_ns: int
+    created_ns: int
+
+
+def new_event(dataset: Dataset, identity: str, namespace: str, times: Times) -> Event:
+    """The envelope of an event of a dataset: what it is, when it was, where it goes."""
+    return {
+        "@timestamp": timestamp(times.at_ns),
+        "ecs": {"version": ECS_VERSION},
+        "event": {
+            "id": identity,
+            "kind": dataset.event.kind,
+            "category": list(dataset.event.category),
+            "type": list(dataset.event.type),
+            "action": dataset.event.action,
+            "module": dataset.dataset.partition(".")[0],
+            "dataset": dataset.dataset,
+            "start": timestamp(times.start_ns),
+            "end": timestamp(times.end_ns),
+            "duration": times.end_ns - times.start_ns,
+            "created": timestamp(times.created_ns),
+        },
+        "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": namespace},
+    }
 
 
 def put(event: Event, name: str, value: Any) -> None:

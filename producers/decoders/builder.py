@@ -12,7 +12,7 @@ from producers.decoders.protocols import PROTOCOL_NAMES
 from producers.decoders.transactions import Transaction
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow, FlowRecord
-from schemas.events import ECS_VERSION, Event, event_id, put, timestamp
+from schemas.events import Event, Times, event_id, new_event, put
 from schemas.model import Dataset, FieldType, datasets
 
 MAX_TEXT = 8191
@@ -110,27 +110,9 @@ class EventBuilder:
     def _envelope(
         self, dataset: Dataset, identity: str, at_ns: int, span: tuple[int, int], interface: str
     ) -> Event:
-        start, end = span[0], max(span)
-        observer = dict(self._observer)
-        event: Event = {
-            "@timestamp": timestamp(at_ns),
-            "ecs": {"version": ECS_VERSION},
-            "event": {
-                "id": identity,
-                "kind": dataset.event.kind,
-                "category": list(dataset.event.category),
-                "type": list(dataset.event.type),
-                "action": dataset.event.action,
-                "module": dataset.dataset.partition(".")[0],
-                "dataset": dataset.dataset,
-                "start": timestamp(start),
-                "end": timestamp(end),
-                "duration": end - start,
-                "created": timestamp(time.time_ns()),
-            },
-            "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": self._namespace},
-            "observer": observer,
-        }
+        times = Times(at_ns, span[0], max(span), time.time_ns())
+        event = new_event(dataset, identity, self._namespace, times)
+        event["observer"] = observer = dict(self._observer)
         if interface:
             event["observer"] = {**observer, "ingress": {"interface": {"name": interface}}}
         return event

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.events import ECS_VERSION, Event, event_id, get, parse_timestamp, put, timestamp
+from schemas.events import Event, Times, event_id, get, new_event, parse_timestamp, put
 from schemas.model import datasets
 from streams.core.sigma import Rule
 
@@ -36,40 +36,26 @@ def alert_event(rule: Rule, event: Event, created_ns: int) -> Event:
     facts = event["event"]
     source_id = str(facts["id"])
     time_ns = parse_timestamp(str(event["@timestamp"]))
-    alert: Event = {name: value for name, value in event.items() if name not in _REPLACED}
-    own = {name: facts[name] for name in ("start", "end", "duration", "outcome") if name in facts}
-    alert |= {
-        "@timestamp": event["@timestamp"],
-        "ecs": {"version": ECS_VERSION},
-        "event": {
-            **own,
-            "id": event_id(dataset.dataset, rule.id + source_id, time_ns, 0),
-            "kind": dataset.event.kind,
-            "category": list(dataset.event.category),
-            "type": list(dataset.event.type),
-            "action": dataset.event.action,
-            "module": dataset.dataset.partition(".")[0],
-            "dataset": dataset.dataset,
-            "created": timestamp(created_ns),
-            "severity": SEVERITY[rule.level],
-            "reason": reason(rule, event),
-        },
-        "data_stream": {
-            "type": dataset.stream,
-            "dataset": dataset.dataset,
-            "namespace": get(event, "data_stream.namespace") or "default",
-        },
-        "rule": _rule_fields(rule),
-    }
+    start_ns, end_ns = (
+        parse_timestamp(str(facts.get(name, event["@timestamp"]))) for name in ("start", "end")
+    )
+    alert = new_event(
+        dataset,
+        event_id(dataset.dataset, rule.id + source_id, time_ns, 0),
+        str(get(event, "data_stream.namespace") or "default"),
+        Times(time_ns, start_ns, end_ns, created_ns),
+    )
+    alert["event"] |= {"severity": SEVERITY[rule.level], "reason": reason(rule, event)}
+    if "outcome" in facts:
+        alert["event"]["outcome"] = facts["outcome"]
+    alert["rule"] = _rule_fields(rule)
+    alert |= {name: value for name, value in event.items() if name not in alert}
     if threat := threat_fields(rule.tags):
         alert["threat"] = threat
     # a copy: the event's own `netflight` object is shared with the other alerts on it
     alert["netflight"] = {**event.get("netflight", {})}
     put(alert, "netflight.alert", _alert_fields(rule, source_id, str(facts["dataset"])))
     return alert
-
-
-_REPLACED = frozenset({"event", "data_stream", "rule", "threat", "netflight", "ecs"})
 
 
 def reason(rule: Rule, event: Event) -> str:

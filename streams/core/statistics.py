@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from runtime.errors import ConfigError
-from schemas.events import ECS_VERSION, NANOSECONDS, Event, event_id, get, put, timestamp
+from schemas.events import NANOSECONDS, Event, Times, event_id, get, new_event, put, timestamp
 from schemas.model import Dataset, datasets, fields_of
 from streams.core.declarations import read_yaml, validated
 
@@ -221,33 +221,21 @@ def result_events(
     events = []
     for rank, (group, amounts) in enumerate(result.groups, start=1):
         scope = "|".join([statistic.name, *(str(part) for part in group)])
-        event: Event = {
-            "@timestamp": timestamp(start_ns),
-            "ecs": {"version": ECS_VERSION},
-            "event": {
-                "id": event_id(dataset.dataset, scope, start_ns, revision),
-                "kind": dataset.event.kind,
-                "category": list(dataset.event.category),
-                "type": list(dataset.event.type),
-                "action": dataset.event.action,
-                "module": dataset.dataset.partition(".")[0],
-                "dataset": dataset.dataset,
+        event = new_event(
+            dataset,
+            event_id(dataset.dataset, scope, start_ns, revision),
+            namespace,
+            Times(start_ns, start_ns, end_ns, created_ns),
+        )
+        event["observer"] = {"name": observer, "type": "network-sensor"}
+        event["netflight"] = {
+            "window": {
                 "start": timestamp(start_ns),
                 "end": timestamp(end_ns),
-                "duration": statistic.window_ns,
-                "created": timestamp(created_ns),
+                "seconds": statistic.window_ns / NANOSECONDS,
+                "revision": revision,
             },
-            "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": namespace},
-            "observer": {"name": observer, "type": "network-sensor"},
-            "netflight": {
-                "window": {
-                    "start": timestamp(start_ns),
-                    "end": timestamp(end_ns),
-                    "seconds": statistic.window_ns / NANOSECONDS,
-                    "revision": revision,
-                },
-                "statistic": statistic.name,
-            },
+            "statistic": statistic.name,
         }
         for name, value in zip((*statistic.groups, *statistic.measures), (*group, *amounts), strict=True):
             put(event, name, [value] if fields[name].array else value)
