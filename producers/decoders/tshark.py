@@ -4,6 +4,8 @@ The child runs unprivileged, with an empty profile so that a user's preferences 
 without threads: `exchange` moves what can be moved both ways and never blocks on a full pipe.
 """
 
+import contextlib
+import fcntl
 import os
 import select
 import shutil
@@ -24,7 +26,8 @@ from runtime.errors import DecoderError
 # Wireshark's limit for a captured packet (WTAP_MAX_PACKET_SIZE_STANDARD); longer ones are cut for it.
 _MAX_PACKET = 262_144
 _READ_SIZE = 1 << 20
-_WRITE_SIZE = 1 << 16
+_WRITE_SIZE = 1 << 18
+_PIPE_SIZE = 1 << 20
 _RECORD_END = b"\n  }"
 _SECTION = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 _EPB_HEAD = struct.Struct("<IIIIIII")
@@ -88,8 +91,9 @@ class Tshark:
         if self._child.stdin is None or self._child.stdout is None:
             raise DecoderError("tshark has no pipes")
         self._stdin, self._stdout = self._child.stdin, self._child.stdout
-        os.set_blocking(self._stdin.fileno(), False)
-        os.set_blocking(self._stdout.fileno(), False)
+        for pipe in (self._stdin, self._stdout):
+            os.set_blocking(pipe.fileno(), False)
+            _widen(pipe.fileno())
 
     @property
     def backlog(self) -> int:
@@ -221,6 +225,12 @@ def layers(record: bytes) -> Tree | None:
         return None
     found = tree.get("_source", {}).get("layers")
     return found if isinstance(found, dict) else None
+
+
+def _widen(pipe: int) -> None:
+    """Make room in a pipe, so that tshark works on while we do; the system's limit may say no, which costs speed."""
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 def _interface_block(linktype: int) -> bytes:
