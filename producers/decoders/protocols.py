@@ -25,13 +25,33 @@ _NOT_PROTOCOLS = frozenset(
             "urlencoded-form",
         ),
         *("mime_multipart", "multipart_form", "nbss", "tpkt", "cotp", "frame", "pkcs-1", "pkix1explicit"),
-        *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat"),
+        *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat", "f5ethtrailer", "e100"),
     }
 )
 # Protocols whose errors quote the packet that they are about; its layers follow theirs.
 QUOTING = frozenset({"icmp", "icmpv6"})
 # tshark's names where the field says otherwise.
-PROTOCOL_NAMES = {"dhcp": "dhcpv4", "icmpv6": "icmp", "ssl": "tls", "kerberos": "krb5", "gquic": "quic"}
+PROTOCOL_NAMES = {
+    "bt-dht": "bittorrent",
+    "bt-utp": "bittorrent",
+    "bvlc": "bacnet",
+    "cflow": "netflow",
+    "classicstun": "stun",
+    "dhcp": "dhcpv4",
+    "gquic": "quic",
+    "icmpv6": "icmp",
+    "isakmp": "ike",
+    "kerberos": "krb5",
+    "mbtcp": "modbus",
+    "nbdgm": "netbios",
+    "pn_rt": "profinet",
+    "pop": "pop3",
+    "smb2": "smb",
+    "ssl": "tls",
+    "synphasor": "synchrophasor",
+    "vnc": "rfb",
+    "wg": "wireguard",
+}
 
 
 def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
@@ -42,7 +62,9 @@ def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
         framing = name in _NOT_PROTOCOLS or "." in name or name.startswith("_")
         if framing or (tunnelled and name in _TUNNELS):
             continue
-        found.append(PROTOCOL_NAMES.get(name, name))
+        said = PROTOCOL_NAMES.get(name, name)
+        if said not in found:
+            found.append(said)
         if name in QUOTING:
             break
     return found
