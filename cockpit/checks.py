@@ -1,11 +1,14 @@
 """What `./netflight test` runs: style, types, layers, then every test."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from runtime.lifecycle import uninterrupted
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,9 +42,14 @@ def run(selection: list[str]) -> int:
 
 
 def _python(argv: list[str]) -> tuple[int, float]:
-    """Run our own Python at the root with `argv`; its exit code and its time in seconds."""
+    """Run our own Python at the root with `argv`; its exit code and its time in seconds.
+
+    Whoever stops us waits until it has stopped its servers: Ctrl-C has reached it already, SIGTERM is passed on.
+    """
     began = time.monotonic()
     sys.stdout.flush()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, *argv], cwd=ROOT, env=environment, check=False)
-    return ended.returncode, time.monotonic() - began
+    with subprocess.Popen([sys.executable, *argv], cwd=ROOT, env=environment) as child, uninterrupted():
+        signal.signal(signal.SIGTERM, lambda _signum, _frame: child.send_signal(signal.SIGINT))
+        code = child.wait()
+    return code, time.monotonic() - began

@@ -6,11 +6,11 @@ import sys
 import typer
 
 from cockpit.commands import capture, dead_letters, decode, demo, inspect, parts, rules, schemas, stack
+from cockpit.commands.options import INTERRUPTED
 from cockpit.terminal import complain
 from runtime.errors import NetflightError
+from runtime.lifecycle import interrupt_on_signals
 from schemas.errors import SchemaError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="netflight",
@@ -55,14 +55,21 @@ def run_tests(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    interrupt_on_signals()
     try:
         app(prog_name="netflight")
     except (NetflightError, SchemaError) as error:
         complain(str(error))
         sys.exit(error.exit_code if isinstance(error, NetflightError) else 1)
-    except KeyboardInterrupt:
-        complain("interrupted")
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # so Typer ends for KeyboardInterrupt, and so do our commands
+            complain("interrupted")
+        raise
+    except OSError as error:
+        if "NETFLIGHT_DEBUG" in os.environ:
+            raise
+        complain(f"{error.filename or 'writing'}: {error.strerror or error}")
+        sys.exit(1)
     except Exception as error:
         if "NETFLIGHT_DEBUG" in os.environ:
             raise

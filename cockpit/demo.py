@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from elasticsearch import Elasticsearch
 from cockpit import demo_report
 from cockpit.pipeline import SINK, WORKER, forget_events, settle, start_parts
 from cockpit.stack import Stack, up
-from cockpit.terminal import account, complain, note, stderr, watching
+from cockpit.terminal import account, note, stderr, watching
 from producers.publisher import Publisher
 from producers.run import Outcome, Runner
 from runtime.errors import BrokerError, UsageError
@@ -28,6 +29,7 @@ SAMPLE = ("office_day", "capture.pcap")
 IDLE_CLOSE_SECONDS = 3.0
 QUIET_SECONDS = IDLE_CLOSE_SECONDS + 4.0
 LIMIT_SECONDS = 180.0
+INTERRUPTED = 130
 
 
 def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
@@ -43,10 +45,10 @@ def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
                 elasticsearch={"urls": [stack.elasticsearch_url]},
             )
             outcome = _play(stack, settings, path, stop)
+            counts = {} if stop.is_set() else _finish(stack, settings, stop)
             if stop.is_set():
-                complain("interrupted")
-                return 130
-            counts = _finish(stack, settings)
+                _tell("stopping what was started")
+                return INTERRUPTED
             client = Elasticsearch(settings.elasticsearch.urls)
             demo_report.show(client, NAMESPACE, outcome, counts)
             write_summary(summary, _summary(outcome, counts))
@@ -59,7 +61,7 @@ def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
                 stack.down()
 
 
-def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
+def _play(stack: Stack, settings: Settings, path: Path, stop: Event) -> Outcome:
     """Begin afresh in Kafka, start the parts, and publish the capture."""
     forget_events(stack, settings)
     ensure_topics(settings.kafka, topic_settings(NAMESPACE))
@@ -79,8 +81,8 @@ def _play(stack: Stack, settings: Settings, path: Path, stop: Any) -> Outcome:
     return outcome
 
 
-def _finish(stack: Stack, settings: Settings) -> dict[str, Any]:
-    """Wait until everything has been delivered, stop the sink, and return what it counted."""
+def _finish(stack: Stack, settings: Settings, stop: Event) -> dict[str, Any]:
+    """Wait until everything has been delivered, stop the sink, and return what it counted; nothing if stopped."""
     with (
         stderr.status("worker and sink at work") if stderr.is_terminal else contextlib.nullcontext() as status
     ):
@@ -90,7 +92,9 @@ def _finish(stack: Stack, settings: Settings) -> dict[str, Any]:
                 status.update(f"worker and sink at work, {left:,} messages to go")
 
         started = time.monotonic()
-        settle(stack, settings, QUIET_SECONDS, LIMIT_SECONDS, told)
+        settle(stack, settings, QUIET_SECONDS, LIMIT_SECONDS, told, stop)
+    if stop.is_set():
+        return {}
     _tell(f"everything delivered, {time.monotonic() - started:.0f} s")
     for part in (WORKER, SINK):
         stack.stop_part(part)

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -57,12 +58,14 @@ def settle(
     quiet: float,
     limit: float,
     told: Callable[[int], None] = lambda _left: None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
 
-    `told` hears how many messages are left. Raises StackError when a part has died, or after `limit` seconds.
+    `told` hears how many messages are left; `stop` ends the waiting. Raises StackError when a part has died, or after `limit` seconds.
     """
     names = settings.namespace
+    stop = stop or threading.Event()
     readers = {
         app_id(names): [*event_topics(names), *(t for t in internal_topics(names) if t.endswith("-merge"))],
         group_id("elasticsearch", names): sink_topics(names),
@@ -71,7 +74,7 @@ def settle(
     deadline = time.monotonic() + limit
     ends, since = -1, time.monotonic()
     try:
-        while True:
+        while not stop.is_set():
             for part in (WORKER, SINK):
                 if not stack.part_alive(part):
                     raise StackError(f"{part} has stopped", f"its log: {stack.log(part)}")
@@ -91,7 +94,7 @@ def settle(
                 raise StackError(
                     f"{left:,} messages are still to be read after {limit:.0f} s", "see the parts' logs"
                 )
-            time.sleep(_LOOK_SECONDS)
+            stop.wait(_LOOK_SECONDS)
     finally:
         for client in clients.values():
             client.close()

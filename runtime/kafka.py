@@ -9,6 +9,7 @@ from runtime.errors import BrokerError
 from runtime.settings import KafkaSettings
 
 ANSWER_SECONDS = 15.0
+GREETING_SECONDS = 6.0
 
 
 def producer(
@@ -63,7 +64,7 @@ def admin(settings: KafkaSettings, client_id: str) -> AdminClient:
     )
 
 
-def require_broker(settings: KafkaSettings, seconds: float = ANSWER_SECONDS) -> None:
+def require_broker(settings: KafkaSettings, seconds: float = GREETING_SECONDS) -> None:
     """Raise BrokerError unless a broker answers within `seconds`."""
     try:
         admin(settings, "netflight-check").list_topics(timeout=seconds)

@@ -1,13 +1,21 @@
 """`netflight capture`: packets from an interface or captures to Kafka."""
 
-from typing import Annotated
-
 import typer
 
-from cockpit.commands.decode import Namespace, Quiet, Sensor, Summary, exit_code
+from cockpit.commands.options import (
+    Filter,
+    Interface,
+    Namespace,
+    Paths,
+    Quiet,
+    Sensor,
+    Summary,
+    exit_code,
+    require_one_source,
+)
 from cockpit.context import settings_for
 from cockpit.terminal import account, note, watching
-from runtime.errors import BrokerError, UsageError
+from runtime.errors import BrokerError
 
 
 def register(app: typer.Typer) -> None:
@@ -16,16 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def capture(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATH...", help="Captures, folders, or - for standard input."),
-    ] = None,
-    interface: Annotated[
-        str | None, typer.Option("--interface", "-i", metavar="IF", help="Capture from this interface.")
-    ] = None,
-    capture_filter: Annotated[
-        str, typer.Option("--filter", "-f", metavar="BPF", help="Capture only what this filter lets through.")
-    ] = "",
+    paths: Paths = None,
+    interface: Interface = None,
+    capture_filter: Filter = "",
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
@@ -43,8 +44,7 @@ def capture(
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import Telemetry, write_summary
 
-    if bool(paths) == bool(interface):
-        raise UsageError("capture: name an interface with -i, or captures", "netflight capture --help")
+    require_one_source("capture", paths, interface)
     settings = settings_for(namespace=namespace, sensor=sensor)
     telemetry = Telemetry("producer")
     with stop_on_signals() as stop:

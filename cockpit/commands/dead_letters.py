@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cockpit.commands.decode import Namespace
+from cockpit.commands.options import Namespace
 from cockpit.context import settings_for
 from cockpit.terminal import note, stdout
 from runtime.errors import UsageError

@@ -1,31 +1,28 @@
-"""`netflight decode`: captures to ECS events as NDJSON, without Kafka."""
+"""`netflight decode`: packets to ECS events as NDJSON, without Kafka."""
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Self
 
+import orjson
 import typer
 
+from cockpit.commands.options import (
+    Filter,
+    Interface,
+    Namespace,
+    Paths,
+    Quiet,
+    Sensor,
+    Summary,
+    exit_code,
+    require_one_source,
+)
 from cockpit.context import settings_for
 from cockpit.terminal import account, watching
-from runtime.errors import NetflightError, UsageError
+from runtime.errors import UsageError
 from schemas.events import Event
-
-Paths = Annotated[
-    list[str],
-    typer.Argument(metavar="PATH...", help="Captures, folders with captures, or - for standard input."),
-]
-Summary = Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was done to FILE, as JSON.")]
-Namespace = Annotated[
-    str | None,
-    typer.Option(metavar="NS", help="The namespace of topics and data streams.", show_default="default"),
-]
-Sensor = Annotated[
-    str | None, typer.Option(metavar="NAME", help="This sensor's name.", show_default="the host's name")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def decode(
-    paths: Paths,
+    paths: Paths = None,
+    interface: Interface = None,
+    capture_filter: Filter = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the events to FILE.")
     ] = None,
@@ -43,7 +42,7 @@ def decode(
     sensor: Sensor = None,
     quiet: Quiet = False,
 ) -> None:
-    """Decode captures to ECS events, one JSON object a line, on stdout or in FILE.
+    """Decode packets to ECS events, one JSON object a line, on stdout or in FILE.
 
     A bad capture is an error on stderr; the others are still decoded.
 
@@ -52,48 +51,69 @@ def decode(
     [dim]netflight decode captures/ -o events.ndjson --summary summary.json[/dim]
 
     [dim]zcat big.pcap.gz | netflight decode - | head[/dim]
-    """
-    import orjson
 
+    [dim]netflight decode -i eth0 --filter "port 53"[/dim]
+    """
     from producers.run import Runner
+    from producers.sources.live import LiveSource
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import write_summary
 
+    require_one_source("decode", paths, interface)
     settings = settings_for(namespace=namespace, sensor=sensor)
-    with _opened(output) as stream, stop_on_signals() as stop, watching(quiet=quiet) as watch:
-
-        def write(event: Event) -> None:
-            try:
-                stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
-            except BrokenPipeError:
-                _let_go(stream)
-                raise typer.Exit(0) from None
-
-        outcome = Runner(settings, write, stop, watch).run_paths(paths)
-        stream.flush()
-        interrupted = stop.is_set()
+    with (
+        Lines(output, live=bool(interface)) as lines,
+        stop_on_signals() as stop,
+        watching(quiet=quiet) as watch,
+    ):
+        runner = Runner(settings, lines.write, stop, watch)
+        if interface:
+            outcome = runner.run_source(LiveSource(interface, capture_filter))
+        else:
+            outcome = runner.run_paths(paths or [])
+        interrupted = stop.is_set() and interface is None
     account(outcome, "decoded", quiet=quiet)
     write_summary(summary, outcome.summary())
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
 
 
-def _let_go(stream: IO[bytes]) -> None:
-    """The reader has gone, as `head` does, and nothing is wrong: what is still in the buffer goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+class Lines:
+    """Events as lines of JSON, on stdout or in a file; `live` writes each at once.
 
+    When the reader of stdout has gone, as `head` does, the command ends, and nothing is wrong.
+    """
 
-def exit_code(errors: Sequence[NetflightError], *, interrupted: bool) -> int:
-    """0 done, 1 failed, 2 when nothing but the usage was wrong, 130 when interrupted."""
-    if interrupted:
-        return 130
-    if not errors:
-        return 0
-    return 2 if all(isinstance(error, UsageError) for error in errors) else 1
+    def __init__(self, output: Path | None, *, live: bool) -> None:
+        self._output, self._live = output, live
+        self._stream = _opened(output)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, event: Event) -> None:
+        """Write an event; raises typer.Exit when nobody reads any more."""
+        try:
+            self._stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            if self._live:
+                self._stream.flush()
+        except BrokenPipeError:
+            self._let_go()
+            raise typer.Exit(0) from None
+
+    def __exit__(self, *_error: object) -> None:
+        try:
+            self._stream.close()
+        except BrokenPipeError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """What is still in the buffer goes nowhere, so that closing does not complain again."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 def _opened(output: Path | None) -> IO[bytes]:
     if output is None:
-        return open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False)
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=1 << 16)
     try:
         return output.open("wb", buffering=1 << 16)
     except OSError as error:

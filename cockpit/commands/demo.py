@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cockpit.commands.decode import Summary
+from cockpit.commands.options import Summary
 
 
 def register(app: typer.Typer) -> None:

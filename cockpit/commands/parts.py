@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cockpit.commands.decode import Namespace, Summary
+from cockpit.commands.options import Namespace, Summary
 from cockpit.context import settings_for
 from runtime.errors import UsageError
 

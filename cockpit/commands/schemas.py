@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cockpit.commands.decode import Namespace
+from cockpit.commands.options import Namespace
 from cockpit.context import settings_for
 from cockpit.terminal import complain, note
 

@@ -29,7 +29,7 @@ POM = HERE / "pom.xml"
 CHECKSUMS = HERE / "checksums.sha256"
 MANIFEST = "manifest.sha256"
 FETCH_GIGABYTES = 1.0
-REPORT_SECONDS = 2.0
+REPORT_MEGABYTES, REPORT_SECONDS = 40, 20.0
 
 Report = Callable[[str], None]
 
@@ -106,12 +106,13 @@ def maven(target: Path, repository: Path, log: Path, report: Report) -> None:
         ) as child,
     ):
         try:
-            told = time.monotonic()
+            told, when = 0, time.monotonic()
             while child.poll() is None:
-                time.sleep(0.1)
-                if time.monotonic() - told > REPORT_SECONDS:
-                    told = time.monotonic()
-                    report(f"fetching Kafka and Elasticsearch: {_megabytes(repository)} MB of about 170")
+                time.sleep(0.2)
+                now, here = time.monotonic(), _megabytes(repository)
+                if here >= told + REPORT_MEGABYTES or now > when + REPORT_SECONDS:
+                    told, when = here, now
+                    report(f"fetched {here} MB of about 170")
         finally:
             child.terminate()
     if child.returncode != 0:

@@ -117,7 +117,9 @@ def _start(stack: Stack) -> None:
         if stack.plan.owner is not None:
             stack.keep(stack.plan.owner)
         stack.start_missing()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            stack.report("stopping what was started")
         if before:
             for server in SERVERS:
                 if server not in before:

@@ -15,6 +15,7 @@ from cockpit.stack.fetch import Report
 from cockpit.stack.folder import SERVERS, Plan, part_names, remove_stack
 from cockpit.stack.server import Command, Place, find_place, server_environment
 from runtime.errors import StackError, UsageError
+from runtime.lifecycle import uninterrupted
 
 Server = Literal["kafka", "elasticsearch"]
 READY_SECONDS = 120.0
@@ -85,8 +86,9 @@ class Stack:
             raise StackError(f"{part}: runs already in stack {self.name}", "stop it first")
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
         environment = {**os.environ, "PYTHONPATH": path, **self.environment(), **(env or {})}
-        record = process.start(argv, log=self.log(part), env=environment)
-        record.write(self._record(part))
+        with uninterrupted():  # or a process would run that no record names
+            record = process.start(argv, log=self.log(part), env=environment)
+            record.write(self._record(part))
         self._spawned[part] = (list(argv), dict(env or {}))
         return record.pid
 
@@ -129,14 +131,18 @@ class Stack:
         self._end(name, None if kill else SERVER_STOP_SECONDS)
 
     def down(self, *, remove: bool = False) -> list[str]:
-        """Stop the parts, then the servers; returns what ran. An ephemeral stack's folder goes, too."""
-        stopped = self._end_all(part_names(self.folder), PART_STOP_SECONDS)
-        stopped += self._end_all(SERVERS, SERVER_STOP_SECONDS)
-        keeper = process.read_record(self.folder / "keeper.json")
-        if keeper is not None:
-            process.kill(keeper)
-        if remove or self.plan.owner is not None:
-            remove_stack(self.folder)
+        """Stop the parts, then the servers; returns what ran. An ephemeral stack's folder goes, too.
+
+        Ctrl-C waits until this is done, so that nothing is left running.
+        """
+        with uninterrupted():
+            stopped = self._end_all(part_names(self.folder), PART_STOP_SECONDS)
+            stopped += self._end_all(SERVERS, SERVER_STOP_SECONDS)
+            keeper = process.read_record(self.folder / "keeper.json")
+            if keeper is not None:
+                process.kill(keeper)
+            if remove or self.plan.owner is not None:
+                remove_stack(self.folder)
         return stopped
 
     def status(self) -> list[PartStatus]:
