@@ -6,7 +6,7 @@ a flow record is told only after the last of the flow's packets has been decoded
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,11 +16,11 @@ from producers.decoders.protocols import QUOTING, application_protocols
 from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree, layers_of
-from producers.decoders.tshark import Tshark, layers
+from producers.decoders.tshark import Tshark, TsharkEndedError, layers
 from producers.decoders.unit import Place
 from producers.engine.model import Accounting, Decided, Engine, Flow, FlowRecord, Verdict
-from producers.sources.packet import Source
-from runtime.errors import CaptureError, DecoderError
+from producers.sources.packet import RawPacket, Source
+from runtime.errors import CaptureError, DecoderError, NetflightError
 from runtime.telemetry import Telemetry
 from schemas.events import Event
 from schemas.model import datasets
@@ -30,7 +30,11 @@ Progress = Callable[[Accounting, float | None], None]
 
 _MAX_BACKLOG = 4 << 20
 _MAX_PENDING = 20_000
+# Decoding of a capture is given up after so many deaths of tshark with fewer answers between any two of them.
 _MAX_DEATHS = 20
+_ANSWERS_BETWEEN = 10_000
+# A kind of link is not tried again after tshark has refused so many of its packets.
+_MAX_REFUSALS = 3
 _QUIET_SECONDS = 0.2
 
 
@@ -56,9 +60,9 @@ def decode_plan() -> DecodePlan:
     return DecodePlan(tuple(sorted(by_layer)), preferences, decoders, by_layer)
 
 
-def start_tshark(plan: DecodePlan, *, live: bool) -> Tshark:
+def start_tshark(plan: DecodePlan) -> Tshark:
     """Start a tshark for the plan; it is ready before its first packet, so it can be started ahead."""
-    return Tshark(plan.protocols, plan.preferences, live=live)
+    return Tshark(plan.protocols, plan.preferences)
 
 
 class Pipeline:
@@ -77,13 +81,17 @@ class Pipeline:
     ) -> None:
         self._source, self._engine, self._plan = source, engine, plan
         self._builder, self._emit, self._telemetry = builder, emit, telemetry
-        self._tshark = tshark or start_tshark(plan, live=source.live)
+        self._tshark: Tshark | None = tshark or start_tshark(plan)
         self._queue: deque[Place | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
         self._now_ns = 0
         self._deaths = 0
-        self._error: CaptureError | None = None
+        self._answers = 0
+        self._refusals: Counter[int] = Counter()
+        self._refused: dict[int, str] = {}
+        self._given_up = ""
+        self._error: NetflightError | None = None
 
     @property
     def accounting(self) -> Accounting:
@@ -94,7 +102,8 @@ class Pipeline:
     def run(self, stop: threading.Event, progress: Progress | None = None) -> None:
         """Decode to the end, or until `stop`; what was read by then is decoded in both cases.
 
-        Raises the CaptureError of a damaged capture after everything before the damage was decoded.
+        Raises, after everything else was told, the CaptureError of a damaged capture, or the DecoderError of a
+        tshark that died too often: then the flows are complete and the packets left are counted as undecoded.
         """
         try:
             for block in self._blocks():
@@ -110,7 +119,8 @@ class Pipeline:
                 self._queue.append(record)
             self._finish()
         finally:
-            self._tshark.close()
+            if self._tshark is not None:
+                self._tshark.close()
         if self._error is not None:
             raise self._error
 
@@ -138,36 +148,49 @@ class Pipeline:
                     packet.interface,
                     path,
                 )
-                self._queue.append(place)
-                self._tshark.write(packet)
+                self._hand_over(place, packet)
         self._exchange(0.0)
-        while self._tshark.backlog > _MAX_BACKLOG or self._tshark.pending > _MAX_PENDING:
+        while self._tshark and (self._tshark.backlog > _MAX_BACKLOG or self._tshark.pending > _MAX_PENDING):
             self._exchange(1.0)
 
+    def _hand_over(self, place: Place, packet: RawPacket) -> None:
+        reason = self._given_up or self._refused.get(packet.linktype)
+        if reason or self._tshark is None:
+            self._telemetry.count("undecoded", reason or "")
+            return
+        self._queue.append(place)
+        self._tshark.write(packet)
+
     def _exchange(self, seconds: float) -> None:
-        try:
-            self._answer(self._tshark.exchange(seconds))
-        except DecoderError as error:
-            self._replace_tshark(error)
+        records: list[bytes] = []
+        if self._tshark is not None:
+            try:
+                records = self._tshark.exchange(seconds)
+            except TsharkEndedError as error:
+                self._replace_tshark(error)
+        self._answer(records)
 
     def _idle(self) -> None:
         """Nothing came for a while: let what has waited too long go, by the clock."""
-        if self._tshark.pending:
+        if self._tshark is not None and self._tshark.pending:
             self._tshark.nudge()
             self._exchange(_QUIET_SECONDS)
         now_ns = time.time_ns()
         self._queue.extend(self._engine.advance(now_ns))
-        if not self._tshark.pending:
+        if self._tshark is None or not self._tshark.pending:
             self._now_ns = max(self._now_ns, now_ns)
             self._expire()
         self._answer([])
 
     def _finish(self) -> None:
-        try:
-            for records in self._tshark.finish():
-                self._answer(records)
-        except DecoderError as error:
-            self._count_lost(error)
+        finished = False
+        while self._tshark is not None and not finished:
+            try:
+                for records in self._tshark.finish():
+                    self._answer(records)
+                finished = True
+            except TsharkEndedError as error:
+                self._replace_tshark(error)
         self._answer([])
         for tracker in self._all_trackers:
             self._tell(tracker, tracker.close())
@@ -175,6 +198,7 @@ class Pipeline:
     def _answer(self, records: list[bytes]) -> None:
         """Match tshark's records with the packets that wait for them; tell the flow records in between."""
         queue = self._queue
+        self._answers += len(records)
         for record in records:
             self._tell_flows()
             place = queue.popleft()
@@ -227,21 +251,40 @@ class Pipeline:
         self._telemetry.count("events", event["event"]["dataset"])
         self._emit(event)
 
-    def _replace_tshark(self, error: DecoderError) -> None:
-        """Go on with a new tshark; the packets the old one had are in their flows, but not decoded."""
-        self._count_lost(error)
-        self._deaths += 1
-        if self._deaths > _MAX_DEATHS:
-            raise DecoderError(
-                f"{error.what}; it died {self._deaths} times", "see docs/decoding.md"
-            ) from error
+    def _replace_tshark(self, error: TsharkEndedError) -> None:
+        """Go on with a new tshark after the packet that the old one ended on, which is not decoded."""
+        if self._tshark is None:
+            return
+        unanswered = self._tshark.unanswered
         self._tshark.close()
-        self._tshark = start_tshark(self._plan, live=self._source.live)
+        self._tshark = None
+        self._tell_flows()
+        if unanswered:
+            self._queue.popleft()
+            self._telemetry.count("undecoded", error.reason)
+            self._judge(error, unanswered.popleft().linktype)
+        if not self._given_up:
+            self._tshark = start_tshark(self._plan)
+        waiting, self._queue = self._queue, deque()
+        for item in waiting:
+            if isinstance(item, FlowRecord):
+                self._queue.append(item)
+            else:
+                self._hand_over(item, unanswered.popleft())
 
-    def _count_lost(self, error: DecoderError) -> None:
-        lost = sum(isinstance(item, Place) for item in self._queue)
-        self._telemetry.count("undecoded", error.what.partition(" with ")[0], lost)
-        self._queue = deque(item for item in self._queue if isinstance(item, FlowRecord))
+    def _judge(self, error: TsharkEndedError, linktype: int) -> None:
+        """Decide what is not tried again: a kind of link that tshark refuses, all where it dies again and again."""
+        if error.refused:
+            self._refusals[linktype] += 1
+            if self._refusals[linktype] >= _MAX_REFUSALS:
+                self._refused[linktype] = f"tshark refused link type {linktype}"
+            return
+        self._deaths = self._deaths + 1 if self._answers < _ANSWERS_BETWEEN else 1
+        self._answers = 0
+        if self._deaths >= _MAX_DEATHS:
+            self._given_up = f"{error.reason} {self._deaths} times"
+            what = f"{self._source.path or 'live'}: decoding given up: {error.what}, {self._deaths} times"
+            self._error = self._error or DecoderError(what, error.hint)
 
 
 def _remember_protocols(flow: Flow, found: Tree) -> None:

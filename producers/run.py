@@ -96,9 +96,9 @@ class Runner:
                 except NetflightError as error:
                     outcome.errors.append(error)
                     continue
-                tshark = ahead or start_tshark(plan, live=source.live)
+                tshark = ahead or start_tshark(plan)
                 more = index + 1 < len(expanded.captures)
-                ahead = start_tshark(plan, live=False) if more else None
+                ahead = start_tshark(plan) if more else None
                 self._run(source, outcome, plan, tshark)
         finally:
             if ahead is not None:
@@ -109,7 +109,7 @@ class Runner:
         """Decode one source, an interface for example."""
         outcome = Outcome(telemetry=self.telemetry)
         plan = decode_plan()
-        self._run(source, outcome, plan, start_tshark(plan, live=source.live))
+        self._run(source, outcome, plan, start_tshark(plan))
         return outcome
 
     def _run(self, source: Source, outcome: Outcome, plan: DecodePlan, tshark: Tshark) -> None:

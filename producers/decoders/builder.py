@@ -75,7 +75,11 @@ class EventBuilder:
         """The event of a flow record."""
         flow = record.flow
         born = f"{flow.start_ns}|{flow.ordinal}"
-        identity = event_id(self._flow.dataset, flow.community_id, flow.end_ns, f"{born}|{record.final}")
+        ordinal: int | str = f"{born}|{record.final}"
+        again = self._ordinal(f"{self._flow.dataset}|{ordinal}", flow.community_id, flow.end_ns)
+        if again:  # packets out of order can begin a flow at a time that another has begun at before
+            ordinal = f"{ordinal}|{again}"
+        identity = event_id(self._flow.dataset, flow.community_id, flow.end_ns, ordinal)
         event = self._envelope(
             self._flow, identity, flow.end_ns, (flow.start_ns, flow.end_ns), flow.interface
         )

@@ -30,9 +30,9 @@ def _hex_number(text: str) -> str | None:
 
 
 def ip(text: str) -> str | None:
-    """An IPv4 or IPv6 address in its shortest form."""
+    """An IPv4 or IPv6 address in its shortest form; one with a zone (`fe80::1%eth0`) is none beyond its host."""
     try:
-        return str(ipaddress.ip_address(text))
+        return None if "%" in text else str(ipaddress.ip_address(text))
     except ValueError:
         return None
 

@@ -109,17 +109,21 @@ def _split_host(text: str) -> tuple[str, int | None]:
     text = text.strip()
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
-        return host, number(rest.removeprefix(":")) if rest.startswith(":") else None
+        return host, _port(rest[1:]) if rest.startswith(":") else None
     if text.count(":") == 1:
         host, _, port = text.partition(":")
-        value = number(port)
-        return host, value if value is not None and 0 <= value <= 65535 else None
+        return host, _port(port)
     if ":" in text:
         try:
             return str(ipaddress.ip_address(text)), None
         except ValueError:
             return text, None
     return text, None
+
+
+def _port(text: str) -> int | None:
+    value = number(text)
+    return value if value is not None and 0 <= value <= 65_535 else None
 
 
 def _extension(path: str) -> str:

@@ -1,18 +1,23 @@
 """One tshark as a child: packets in as pcapng on its stdin, one JSON record per packet out, in order.
 
 The child runs unprivileged, with an empty profile so that a user's preferences change nothing, and is driven
-without threads: `exchange` moves what can be moved both ways and never blocks on a full pipe.
+without threads: `exchange` moves what can be moved both ways and never blocks on a full pipe. Every answer is
+flushed, so that when it ends the first packet without an answer is the one it ended on.
 """
 
 import contextlib
 import fcntl
+import json
 import os
+import re
 import select
 import shutil
 import signal
 import struct
 import subprocess
 import tempfile
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +41,24 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 # A block type that readers skip. tshark reads its input in 4 KiB pieces; this pushes what waits there on.
 _FILLER = struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + _U32.pack(16_384)
 
+_SILENT_SECONDS = 60.0
+# What tshark says of a packet that it cannot read, other than when it fails.
+_REFUSALS = ("damaged or corrupt", "doesn't support")
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 PREFERENCES = {
     "tcp.reassemble_out_of_order": "TRUE",
     "ip.defragment": "TRUE",
 }
+
+
+class TsharkEndedError(DecoderError):
+    """tshark ended with packets unanswered: `refused` the first of them, or died on it; `reason` is the short why."""
+
+    def __init__(self, what: str, reason: str, *, refused: bool) -> None:
+        super().__init__(what, "see docs/decoding.md")
+        self.reason = reason
+        self.refused = refused
 
 
 def tshark_path() -> str:
@@ -53,13 +72,13 @@ def tshark_path() -> str:
 class Tshark:
     """A running tshark that dissects `protocols` and tells nothing else.
 
-    `live` flushes after every packet. `pending` is the number of packets written and not yet answered.
+    `unanswered` are the packets written and not yet answered, the oldest first.
     """
 
-    def __init__(
-        self, protocols: Sequence[str], preferences: Mapping[str, str], *, live: bool = False
-    ) -> None:
-        self.pending = 0
+    def __init__(self, protocols: Sequence[str], preferences: Mapping[str, str]) -> None:
+        self.unanswered: deque[RawPacket] = deque()
+        self._gone = False
+        self._silent = 0.0
         self._interfaces: dict[int, int] = {}
         self._out = bytearray(_SECTION)
         self._splitter = Splitter()
@@ -69,6 +88,7 @@ class Tshark:
         command = [
             tshark_path(),
             "-n",
+            "-l",
             "-r",
             "-",
             "-T",
@@ -80,7 +100,7 @@ class Tshark:
         for name, value in {**PREFERENCES, **preferences}.items():
             command += ["-o", f"{name}:{value}"]
         self._child = subprocess.Popen(
-            command + (["-l"] if live else []),
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -94,6 +114,11 @@ class Tshark:
         for pipe in (self._stdin, self._stdout):
             os.set_blocking(pipe.fileno(), False)
             _widen(pipe.fileno())
+
+    @property
+    def pending(self) -> int:
+        """How many packets wait for their answer."""
+        return len(self.unanswered)
 
     @property
     def backlog(self) -> int:
@@ -117,7 +142,7 @@ class Tshark:
         self._out += data
         self._out += padding
         self._out += _U32.pack(total)
-        self.pending += 1
+        self.unanswered.append(packet)
 
     def nudge(self) -> None:
         """Push the packets that wait in tshark's input buffer on; for a live source that has gone quiet."""
@@ -126,22 +151,31 @@ class Tshark:
     def exchange(self, seconds: float) -> list[bytes]:
         """Move data both ways for as long as nothing moves at most `seconds`; return the records that came.
 
-        Raises DecoderError when the child has died.
+        Raises TsharkEndedError when the child has ended, after all that it answered was returned, or when it
+        has worked on one packet for a minute.
         """
-        writing = [self._stdin] if self._out else []
+        writing = [self._stdin] if self._out and not self._gone else []
+        began = time.monotonic()
         readable, writable, _ = select.select([self._stdout], writing, [], seconds)
         if writable:
             self._send()
-        return self._receive() if readable else []
+        if readable:
+            self._silent = 0.0
+            return self._receive()
+        self._silent += time.monotonic() - began
+        if self._silent > _SILENT_SECONDS and self.pending:
+            self._child.kill()
+            raise self._ended(f"no answer for {_SILENT_SECONDS:.0f} s")
+        return []
 
     def finish(self) -> Iterator[list[bytes]]:
-        """Write what waits, close the input, and yield the remaining records; raises DecoderError if it died."""
-        while self._out:
+        """Write what waits, close the input, and yield the remaining records; raises TsharkEndedError if it ended."""
+        while self._out and not self._gone:
             yield self.exchange(1.0)
-        self._stdin.close()
+        if not self._gone:
+            self._stdin.close()
         while self.pending:
-            select.select([self._stdout], [], [], 1.0)
-            yield self._receive()
+            yield self.exchange(1.0)
         self.close()
 
     def close(self) -> None:
@@ -167,8 +201,9 @@ class Tshark:
             sent = os.write(self._stdin.fileno(), memoryview(self._out)[:_WRITE_SIZE])
         except BlockingIOError:
             return
-        except BrokenPipeError as error:
-            raise self._died() from error
+        except BrokenPipeError:
+            self._gone = True  # what it has answered can still be read
+            return
         del self._out[:sent]
 
     def _receive(self) -> list[bytes]:
@@ -177,12 +212,13 @@ class Tshark:
         except BlockingIOError:
             return []
         if not data:
-            raise self._died()
+            raise self._ended()
         records = self._splitter.push(data)
-        self.pending -= len(records)
+        for _ in records:
+            self.unanswered.popleft()
         return records
 
-    def _died(self) -> DecoderError:
+    def _ended(self, why: str = "") -> TsharkEndedError:
         code = self._child.wait()
         self._stderr.seek(0)
         told = [
@@ -190,9 +226,12 @@ class Tshark:
             for line in self._stderr.read().decode("utf-8", "replace").splitlines()
             if "Running as" not in line
         ]
-        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        why = why or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
         last = f": {told[-1]}" if told else ""
-        return DecoderError(f"tshark ended ({why}) with {self.pending} packets not yet decoded{last}")
+        refused = code > 0 and any(said in line for line in told for said in _REFUSALS)
+        reason = f"tshark refused it{last}" if refused else f"tshark ended ({why})"
+        what = f"tshark ended ({why}) with {self.pending} packets not yet decoded{last}"
+        return TsharkEndedError(what, reason, refused=refused)
 
 
 class Splitter:
@@ -218,13 +257,26 @@ class Splitter:
 
 
 def layers(record: bytes) -> Tree | None:
-    """The layers of a record; None where it is no record of tshark's."""
+    """The layers of a record; None where it is no record of tshark's.
+
+    Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD; raw control characters stay.
+    """
     try:
         tree = orjson.loads(record)
     except orjson.JSONDecodeError:
-        return None
-    found = tree.get("_source", {}).get("layers")
+        tree = _repaired(record)
+    source = tree.get("_source") if isinstance(tree, dict) else None
+    found = source.get("layers") if isinstance(source, dict) else None
     return found if isinstance(found, dict) else None
+
+
+def _repaired(record: bytes) -> object:
+    try:
+        tree = json.loads(record.decode("utf-8", "replace"), strict=False)
+        text = json.dumps(tree, ensure_ascii=False)
+        return json.loads(_LONE_SURROGATE.sub("\ufffd", text))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _widen(pipe: int) -> None:
