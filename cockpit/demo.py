@@ -92,7 +92,7 @@ def _finish(stack: Stack, settings: Settings, stop: Event) -> dict[str, Any]:
                 status.update(f"worker and sink at work, {left:,} messages to go")
 
         started = time.monotonic()
-        settle(stack, settings, QUIET_SECONDS, LIMIT_SECONDS, told, stop)
+        settle(stack, settings, QUIET_SECONDS, LIMIT_SECONDS, told=told, stop=stop)
     if stop.is_set():
         return {}
     _tell(f"everything delivered, {time.monotonic() - started:.0f} s")

@@ -52,17 +52,19 @@ def forget_events(stack: Stack, settings: Settings) -> None:
     )
 
 
-def settle(
+def settle(  # noqa: PLR0913  # each named
     stack: Stack,
     settings: Settings,
     quiet: float,
     limit: float,
+    *,
     told: Callable[[int], None] = lambda _left: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
 
-    `told` hears how many messages are left; `stop` ends the waiting. Raises StackError when a part has died, or after `limit` seconds.
+    `told` hears how many messages are left; `stop` ends the waiting. Raises StackError when a part has
+    died, or after `limit` seconds.
     """
     names = settings.namespace
     stop = stop or threading.Event()

@@ -21,7 +21,7 @@ from cockpit.commands.options import (
 )
 from cockpit.context import settings_for
 from cockpit.terminal import account, watching
-from runtime.errors import UsageError
+from runtime.errors import NetflightError, UsageError
 from schemas.events import Event
 
 
@@ -99,12 +99,22 @@ class Lines:
         except BrokenPipeError:
             self._let_go()
             raise typer.Exit(0) from None
+        except OSError as error:
+            raise self._full(error) from error
 
     def __exit__(self, *_error: object) -> None:
         try:
             self._stream.close()
         except BrokenPipeError:
             self._let_go()
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> NetflightError:
+        return NetflightError(
+            f"{self._output or 'standard output'}: {error.strerror}; the events are not complete",
+            "make room and run the same command again",
+        )
 
     def _let_go(self) -> None:
         """What is still in the buffer goes nowhere, so that closing does not complain again."""
