@@ -10,6 +10,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cockpit.stack import Stack
+from cockpit.stack.machine import choose_port
 from runtime.errors import StackError
 from runtime.kafka import admin, consumer, delete_topics
 from runtime.settings import Settings
@@ -17,6 +18,7 @@ from schemas.topics import PREFIX, event_topics, sink_topics
 from sinks.runner import group_id
 from streams.app import app_id, internal_topics
 
+WEB_PORT = 6066
 WORKER, SINK = "worker", "sink-elasticsearch"
 _ANSWER_SECONDS = 15.0
 _LOOK_SECONDS = 0.5
@@ -25,7 +27,12 @@ _LOOK_SECONDS = 0.5
 def start_parts(
     stack: Stack, namespace: str, env: dict[str, str] | None = None, summary: Path | None = None
 ) -> None:
-    """Start the worker and the Elasticsearch sink on a namespace, where they do not run yet."""
+    """Start the worker and the Elasticsearch sink on a namespace, where they do not run yet.
+
+    The worker's web port is a free one, so that the workers of two stacks do not meet.
+    """
+    port = choose_port(None, WEB_PORT, set(), WORKER)
+    env = {"NETFLIGHT_WORKER__WEB_PORT": str(port), **(env or {})}
     more = ["--summary", str(summary)] if summary else []
     commands = {
         WORKER: ["worker", "--namespace", namespace],
