@@ -25,6 +25,7 @@ class Case:
     counted: tuple[str, ...]  # datasets whose events tshark can count
     sent: dict[str, int] = field(default_factory=dict)  # the same, known from what was sent
     contains: list[dict[str, Any]] = field(default_factory=list)
+    alerts: tuple[str, ...] = ()  # titles of the rules that must find something; no other may
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def render(case: Case, capture: Path) -> str:
         lines.append(f"  network_traffic.{dataset}: {total}  # {why}{known}")
     lines.append("contains:")
     lines += [f"  - {json.dumps(event)}" for event in case.contains]
+    lines.append("alerts:" if case.alerts else "alerts: []")
+    lines += [f"  - {title}" for title in case.alerts]
     return "\n".join(lines) + "\n"
 
 

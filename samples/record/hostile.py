@@ -92,6 +92,7 @@ def port_scan(lab: Lab, out: Path) -> Case:
         packages=("nmap", "openssh-server", "bind9", "nginx"),
         counted=("flow", "arp"),
         sent={"flow": 202},
+        alerts=("Connection to an administration port refused or unanswered",),
         contains=[
             {**probe, "network.transport": "tcp", "destination.port": port}
             for port in (22, 53, 80, 443, 1, 200, 8080)
@@ -169,6 +170,7 @@ def dns_tunnel(lab: Lab, out: Path) -> Case:
         "client gone: an ICMP error.",
         packages=("iodine", "nginx", "curl"),
         counted=("dns", "icmp", "flow", "arp"),
+        alerts=("DNS TXT query with an encoded label", "DNS query for a very long name"),
         contains=[
             {
                 "event.dataset": "network_traffic.dns",
@@ -231,6 +233,11 @@ def office_day(lab: Lab, out: Path) -> Case:
         "opens a DNS tunnel (iodine). Captured on the clients' segment.",
         packages=("bind9", "nginx", "openssh-server", "curl", "nmap", "iodine"),
         counted=("flow", "dns", "http", "tls", "ssh", "icmp", "arp"),
+        alerts=(
+            "Connection to an administration port refused or unanswered",
+            "DNS TXT query with an encoded label",
+            "DNS query for a very long name",
+        ),
         contains=[
             {**http, "http.request.method": "GET", "url.path": "/", "http.response.status_code": 200},
             {
