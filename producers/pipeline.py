@@ -16,7 +16,7 @@ from producers.decoders.protocols import QUOTING, application_protocols
 from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree, layers_of
-from producers.decoders.tshark import Tshark, TsharkEndedError, layers
+from producers.decoders.tshark import MAX_LINKTYPE, Tshark, TsharkEndedError, layers
 from producers.decoders.unit import Place
 from producers.engine.model import Accounting, Decided, Engine, Flow, FlowRecord, Verdict
 from producers.sources.packet import RawPacket, Source
@@ -155,6 +155,8 @@ class Pipeline:
 
     def _hand_over(self, place: Place, packet: RawPacket) -> None:
         reason = self._given_up or self._refused.get(packet.linktype)
+        if packet.linktype > MAX_LINKTYPE:
+            reason = "tshark has no link types beyond 65,535"
         if reason or self._tshark is None:
             self._telemetry.count("undecoded", reason or "")
             return

@@ -69,7 +69,7 @@ def new_event(dataset: Dataset, identity: str, namespace: str, times: Times) -> 
             "dataset": dataset.dataset,
             "start": timestamp(times.start_ns),
             "end": timestamp(times.end_ns),
-            "duration": times.end_ns - times.start_ns,
+            "duration": min(times.end_ns - times.start_ns, 2**63 - 1),  # a long, as far apart as times may be
             "created": timestamp(times.created_ns),
         },
         "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": namespace},

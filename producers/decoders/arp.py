@@ -41,7 +41,8 @@ class ArpDecoder(Decoder):
         fields["netflight.arp.gratuitous"] = gratuitous
         if role is Role.RESPONSE:
             asker, asked, asker_mac, asked_mac = target, sender, target_mac, sender_mac
-            fields["netflight.arp.target.mac"] = sender_mac
+            if sender_mac:
+                fields["netflight.arp.target.mac"] = sender_mac
         else:
             asker, asked, asker_mac, asked_mac = sender, target, sender_mac, None
         fields["netflight.arp.target.ip"] = asked

@@ -30,6 +30,8 @@ from runtime.errors import DecoderError
 
 # Wireshark's limit for a captured packet (WTAP_MAX_PACKET_SIZE_STANDARD); longer ones are cut for it.
 _MAX_PACKET = 262_144
+# The link types that pcapng can tell.
+MAX_LINKTYPE = 0xFFFF
 _READ_SIZE = 1 << 20
 _WRITE_SIZE = 1 << 18
 _PIPE_SIZE = 1 << 20
@@ -126,7 +128,7 @@ class Tshark:
         return len(self._out)
 
     def write(self, packet: RawPacket) -> None:
-        """Queue a packet for tshark."""
+        """Queue a packet for tshark; its link type is MAX_LINKTYPE at most."""
         number = self._interfaces.get(packet.linktype)
         if number is None:
             number = self._interfaces[packet.linktype] = len(self._interfaces)
