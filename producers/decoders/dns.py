@@ -78,13 +78,19 @@ class DnsDecoder(Decoder):
             fields["dns.header_flags"] = told.fields["dns.header_flags"]
 
 
-_SECTIONS = ("Queries", "Answers", "Authoritative nameservers", "Additional records")
+# An update (RFC 2136) has a zone where a query has its question, and names its other sections after their use.
+_QUESTIONS = ("Queries", "Zone")
+_SECTIONS = (
+    *_QUESTIONS,
+    *("Answers", "Authoritative nameservers", "Additional records", "Prerequisites", "Updates"),
+)
 
 
 def _question(layer: Tree, fields: dict[str, Any]) -> tuple[str, str]:
     """Read the first question into `fields`; return its name and type, empty where there is none."""
-    queries = layer.get("Queries")
-    query = next(holders(queries, "dns.qry.name"), None) if isinstance(queries, dict) else None
+    sections = (layer.get(name) for name in _QUESTIONS)
+    queries = next((section for section in sections if isinstance(section, dict)), {})
+    query = next(holders(queries, "dns.qry.name"), None)
     if query is None:
         return "", ""
     name = _name(query.get("dns.qry.name"))

@@ -10,7 +10,7 @@ Columns = dict[str, list[str]]
 def layers_of(value: Any) -> list[Tree]:
     """A layer as the list of its occurrences in the packet; a filtered layer has none."""
     many = value if isinstance(value, list) else [value]
-    return [item for item in many if isinstance(item, dict) and "filtered" not in item]
+    return [item for item in many if isinstance(item, dict) and list(item) != ["filtered"]]
 
 
 def collect(tree: Tree, wanted: frozenset[str]) -> Columns:

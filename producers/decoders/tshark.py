@@ -28,8 +28,6 @@ from producers.decoders.tree import Tree
 from producers.sources.packet import RawPacket
 from runtime.errors import DecoderError
 
-# Wireshark's limit for a captured packet (WTAP_MAX_PACKET_SIZE_STANDARD); longer ones are cut for it.
-_MAX_PACKET = 262_144
 # The link types that pcapng can tell.
 MAX_LINKTYPE = 0xFFFF
 _READ_SIZE = 1 << 20
@@ -43,7 +41,8 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 # A block type that readers skip. tshark reads its input in 4 KiB pieces; this pushes what waits there on.
 _FILLER = struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + _U32.pack(16_384)
 
-_SILENT_SECONDS = 60.0
+# A tshark that has not answered for so long is taken to hang.
+SILENT_SECONDS = 60.0
 # What tshark says of a packet that it cannot read, other than when it fails.
 _REFUSALS = ("damaged or corrupt", "doesn't support")
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -133,15 +132,14 @@ class Tshark:
         if number is None:
             number = self._interfaces[packet.linktype] = len(self._interfaces)
             self._out += _interface_block(packet.linktype)
-        data = packet.data if len(packet.data) <= _MAX_PACKET else packet.data[:_MAX_PACKET]
-        size = len(data)
+        size = len(packet.data)
         padding = _PADDING[size & 3]
         total = 32 + size + len(padding)
         time_ns = packet.time_ns & 0xFFFFFFFFFFFFFFFF
         self._out += _EPB_HEAD.pack(
             6, total, number, time_ns >> 32, time_ns & 0xFFFFFFFF, size, packet.wire_length
         )
-        self._out += data
+        self._out += packet.data
         self._out += padding
         self._out += _U32.pack(total)
         self.unanswered.append(packet)
@@ -165,9 +163,9 @@ class Tshark:
             self._silent = 0.0
             return self._receive()
         self._silent += time.monotonic() - began
-        if self._silent > _SILENT_SECONDS and self.pending:
+        if self._silent > SILENT_SECONDS and self.pending:
             self._child.kill()
-            raise self._ended(f"no answer for {_SILENT_SECONDS:.0f} s")
+            raise self._ended(f"no answer for {SILENT_SECONDS:.0f} s")
         return []
 
     def finish(self) -> Iterator[list[bytes]]:

@@ -1,0 +1,49 @@
+"""Decoding captures in tests: what `netflight decode` does, with the events in hand."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from producers.run import Outcome, Runner
+from runtime.settings import Settings
+from schemas.events import Event
+from schemas.jsonschema import validator
+
+FLOW = "network_traffic.flow"
+
+
+class Decoded(NamedTuple):
+    """What came of a run: the events as they were written, and the outcome."""
+
+    events: list[Event]
+    outcome: Outcome
+
+
+def decode(paths: Sequence[Path | str], seen: Callable[[Event], None] | None = None) -> Decoded:
+    """Decode captures in their order; every event has been JSON on its way. `seen` hears of each at once."""
+    events: list[Event] = []
+
+    def emit(event: Event) -> None:
+        events.append(orjson.loads(orjson.dumps(event)))
+        if seen is not None:
+            seen(event)
+
+    settings = Settings(sensor="test")
+    return Decoded(events, Runner(settings, emit, threading.Event()).run_paths([str(path) for path in paths]))
+
+
+def check(decoded: Decoded) -> None:
+    """What holds of any run, whatever the captures hold: the books close, every event is valid and unique."""
+    accounting = decoded.outcome.accounting
+    assert accounting.closes()
+    for event in decoded.events:
+        validator(event["event"]["dataset"])(event)
+    ids = [event["event"]["id"] for event in decoded.events]
+    assert len(set(ids)) == len(ids)
+    final = [e for e in decoded.events if e["event"]["dataset"] == FLOW and e["flow"]["final"]]
+    counted = sum(event["source"]["packets"] + event["destination"]["packets"] for event in final)
+    assert counted == accounting.in_flows
+    assert all("\n" not in str(error) for error in decoded.outcome.errors)
