@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 if TYPE_CHECKING:
     from producers.run import Outcome
 
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
 
 _SHOWN = 5
@@ -21,12 +21,12 @@ _SHOWN = 5
 
 def complain(text: str) -> None:
     """One line on stderr that says what is wrong."""
-    stderr.print(f"[bold red]error:[/] {escape(text)}")
+    stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
-    stderr.print(escape(text))
+    """One line on stderr; a terminal wraps it at words, a log gets it whole."""
+    stderr.print(escape(text), soft_wrap=not stderr.is_terminal)
 
 
 def printable(text: str, limit: int = 0) -> str:
