@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from threading import Event
@@ -14,13 +15,15 @@ from elasticsearch import Elasticsearch
 from cockpit import demo_report
 from cockpit.pipeline import SINK, WORKER, forget_events, settle, start_parts
 from cockpit.stack import Stack, up
+from cockpit.stack.fetch import exclusive
+from cockpit.stack.machine import open_folder
 from cockpit.terminal import account, note, stderr, watching
 from producers.publisher import Publisher
 from producers.run import Outcome, Runner
 from runtime.errors import BrokerError, UsageError
 from runtime.kafka import ensure_topics
 from runtime.lifecycle import stop_on_signals
-from runtime.settings import Settings
+from runtime.settings import Settings, state_dir
 from runtime.telemetry import Telemetry, peak_rss_bytes, write_summary
 from schemas.topics import topic_settings
 
@@ -33,32 +36,43 @@ INTERRUPTED = 130
 
 
 def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
-    """Run the demo and print its report; returns the exit code. Nothing is left running unless `keep`."""
+    """Run the demo and print its report; returns the exit code. Nothing is left running unless `keep`.
+
+    One at a time: a demo begins with empty topics, which would be another's.
+    """
     if capture is not None and not capture.exists():
         raise UsageError(f"{capture}: no such file", "netflight demo without a name plays a sample")
-    stack = up(NAME, report=_tell)
-    with _sample(capture) as path, stop_on_signals() as stop:
-        try:
-            settings = Settings.load(
-                namespace=NAMESPACE,
-                kafka={"bootstrap": stack.kafka_bootstrap},
-                elasticsearch={"urls": [stack.elasticsearch_url]},
-            )
-            outcome = _play(stack, settings, path, stop)
-            counts = {} if stop.is_set() else _finish(stack, settings, stop)
-            if stop.is_set():
-                _tell("stopping what was started")
-                return INTERRUPTED
-            client = Elasticsearch(settings.elasticsearch.urls)
-            demo_report.show(client, NAMESPACE, outcome, counts)
-            write_summary(summary, _summary(outcome, counts))
-            if keep:
-                start_parts(stack, NAMESPACE, _worker_settings())
-            demo_report.show_next(stack, keep=keep)
-            return 1 if outcome.errors else 0
-        finally:
-            if not keep or stop.is_set():
-                stack.down()
+    open_folder(state_dir())
+    waiting = partial(_tell, "another demo is running: waiting for its end")
+    with _sample(capture) as path, exclusive(state_dir() / ".demo.lock", waiting):
+        stack = up(NAME, report=_tell)
+        with stop_on_signals() as stop:
+            return _run(stack, path, stop, keep=keep, summary=summary)
+
+
+def _run(stack: Stack, path: Path, stop: Event, *, keep: bool, summary: Path | None) -> int:
+    """Play, wait, report, and stop what need not stay; returns the exit code."""
+    try:
+        settings = Settings.load(
+            namespace=NAMESPACE,
+            kafka={"bootstrap": stack.kafka_bootstrap},
+            elasticsearch={"urls": [stack.elasticsearch_url]},
+        )
+        outcome = _play(stack, settings, path, stop)
+        counts = {} if stop.is_set() else _finish(stack, settings, stop)
+        if stop.is_set():
+            _tell("stopping what was started")
+            return INTERRUPTED
+        client = Elasticsearch(settings.elasticsearch.urls)
+        demo_report.show(client, NAMESPACE, outcome, counts)
+        write_summary(summary, _summary(outcome, counts))
+        if keep:
+            start_parts(stack, NAMESPACE, _worker_settings())
+        demo_report.show_next(stack, keep=keep)
+        return 1 if outcome.errors else 0
+    finally:
+        if not keep or stop.is_set():
+            stack.down()
 
 
 def _play(stack: Stack, settings: Settings, path: Path, stop: Event) -> Outcome:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from typing import Any
 
 from cockpit.stack.server import Command, Place, server_folder
 
@@ -10,7 +11,7 @@ ANSWER_SECONDS = 5.0
 # JSON is YAML: quoting is json.dumps' work.
 SETTINGS = """\
 cluster.name: {cluster}
-node.name: local
+node.name: {node}
 path.data: {data}
 path.logs: {logs}
 network.host: 127.0.0.1
@@ -45,8 +46,8 @@ rootLogger.appenderRef.console.ref = console
 """
 
 
-def prepare(place: Place, port: int) -> Command:
-    """Write the settings; the command that starts the node.
+def prepare(place: Place, port: int, node: str) -> Command:
+    """Write the settings; the command that starts the node with the name `node`.
 
     Its launcher starts the server as a child and ends it when it ends itself, however it ends.
     """
@@ -55,6 +56,7 @@ def prepare(place: Place, port: int) -> Command:
     (config / "elasticsearch.yml").write_text(
         SETTINGS.format(
             cluster=json.dumps(f"netflight-{place.name}"),
+            node=json.dumps(node),
             data=json.dumps(str(home / "data")),
             logs=json.dumps(str(home / "logs")),
             port=port,
@@ -74,14 +76,25 @@ def prepare(place: Place, port: int) -> Command:
     return Command([str(place.programs.elasticsearch / "bin" / "elasticsearch")], home, environment)
 
 
-def ready(port: int) -> bool:
-    """Whether the node answers and all its primary shards are assigned (health yellow or green)."""
+def ready(port: int, node: str) -> bool:
+    """Whether the node of this name answers and all its primary shards are assigned (health yellow or green).
+
+    Another's node may have taken the port a moment before ours could.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", "/_cluster/health")
-        answer = connection.getresponse()
-        return answer.status == http.HTTPStatus.OK and json.load(answer)["status"] in {"yellow", "green"}
+        return _get(connection, "/").get("name") == node and _get(connection, "/_cluster/health").get(
+            "status"
+        ) in {"yellow", "green"}
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
+    """The answer's object; empty where the node refuses."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    said = answer.read()
+    return dict(json.loads(said)) if answer.status == http.HTTPStatus.OK else {}

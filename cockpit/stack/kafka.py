@@ -4,9 +4,10 @@ import base64
 import uuid
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from cockpit.stack.server import Command, Place, run_once, server_folder
-from runtime.errors import BrokerError
-from runtime.kafka import require_broker
+from runtime.kafka import admin
 from runtime.settings import KafkaSettings
 
 ANSWER_SECONDS = 5.0
@@ -79,13 +80,18 @@ def prepare(place: Place, port: int, controller_port: int) -> Command:
     return Command([*_java(place, home, heap), "kafka.Kafka", str(properties)], home)
 
 
-def ready(bootstrap: str) -> bool:
-    """Whether the broker answers a metadata request."""
+def ready(bootstrap: str, folder: Path) -> bool:
+    """Whether the broker answers a metadata request, and is the one whose data is in the stack's `folder`.
+
+    Another's broker may have taken the port a moment before ours could.
+    """
+    settings = KafkaSettings(bootstrap=bootstrap, options={"log_level": "0"})
     try:
-        require_broker(KafkaSettings(bootstrap=bootstrap, options={"log_level": "0"}), seconds=ANSWER_SECONDS)
-    except BrokerError:
+        properties = (folder / "kafka" / "data" / "meta.properties").read_text(encoding="utf-8")
+        cluster = admin(settings, "netflight-ready").list_topics(timeout=ANSWER_SECONDS).cluster_id
+    except (KafkaException, OSError):
         return False
-    return True
+    return f"cluster.id={cluster}" in properties.splitlines()
 
 
 def _java(place: Place, home: Path, heap: str) -> list[str]:

@@ -151,6 +151,11 @@ class Stack:
 
     # Inside.
 
+    @property
+    def _node(self) -> str:
+        """Elasticsearch's node: the controller's port was drawn, so another stack of this name has another."""
+        return f"{self.name}-{self.plan.controller_port}"
+
     def start_missing(self) -> None:
         """Start the servers that do not run, side by side, and wait until both answer."""
         missing: list[Server] = [name for name in ("kafka", "elasticsearch") if not self.part_alive(name)]
@@ -203,12 +208,12 @@ class Stack:
     def _command(self, name: Server, place: Place) -> Command:
         if name == "kafka":
             return kafka.prepare(place, self.plan.kafka_port, self.plan.controller_port)
-        return elasticsearch.prepare(place, self.plan.elasticsearch_port)
+        return elasticsearch.prepare(place, self.plan.elasticsearch_port, self._node)
 
     def _answers(self, name: Server) -> bool:
         if name == "kafka":
-            return kafka.ready(self.kafka_bootstrap)
-        return elasticsearch.ready(self.plan.elasticsearch_port)
+            return kafka.ready(self.kafka_bootstrap, self.folder)
+        return elasticsearch.ready(self.plan.elasticsearch_port, self._node)
 
     def _await(self, name: Server, offset: int) -> None:
         """Wait until the server answers; raises StackError if it dies or takes too long."""

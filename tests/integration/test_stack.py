@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cockpit.stack import Stack, attach, down, process, status, up
+from cockpit.stack import Stack, attach, down, elasticsearch, kafka, process, status, up
 from cockpit.stack.fetch import distribution
 from cockpit.stack.folder import stacks_folder
 from runtime.errors import StackError
@@ -217,3 +217,14 @@ def test_a_damaged_and_a_half_downloaded_file_are_fetched_again(
     assert sorted(path.name for path in (tmp_path / "cache/servers").iterdir() if path.is_dir()) == [
         programs.kafka.parent.name
     ]
+
+
+def test_another_stacks_servers_are_not_taken_for_ours(stack: Stack, tmp_path: Path) -> None:
+    data = tmp_path / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("cluster.id=xEZ65uwOSHO45_TtCiC_AQ\n")
+    assert kafka.ready(stack.kafka_bootstrap, stack.folder)
+    assert not kafka.ready(stack.kafka_bootstrap, tmp_path)
+    port, drawn = stack.plan.elasticsearch_port, stack.plan.controller_port
+    assert elasticsearch.ready(port, f"{stack.name}-{drawn}")
+    assert not elasticsearch.ready(port, f"{stack.name}-{drawn + 1}")
