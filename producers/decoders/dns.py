@@ -59,6 +59,10 @@ class DnsDecoder(Decoder):
             ]
             if resolved:
                 fields["dns.resolved_ip"] = list(dict.fromkeys(resolved))
+            extended = _extended_code(layer)
+            if extended:
+                header = number(columns.get("dns.flags.rcode", ["0"])[0]) or 0
+                fields["dns.response_code"] = name_or_number("dns_rcode", extended << 4 | header)
             unit.status = "OK" if fields.get("dns.response_code") == "NOERROR" else "Error"
         if question[0]:
             unit.hosts = [question[0]]
@@ -123,6 +127,13 @@ def _record(record: Tree) -> dict[str, Any]:
     if data:
         answer["data"] = data
     return answer
+
+
+def _extended_code(layer: Tree) -> int:
+    """The upper bits of the response code, in the OPT record (RFC 6891, section 6.1.3)."""
+    section = layer.get("Additional records")
+    record = next(holders(section, "dns.resp.ext_rcode"), {}) if isinstance(section, dict) else {}
+    return number(str(record.get("dns.resp.ext_rcode"))) or 0
 
 
 def _data(record: Tree, kind: str) -> str:
