@@ -2,7 +2,6 @@
 
 import http.client
 import json
-from typing import Any
 
 from cockpit.stack.server import Command, Place, server_folder
 
@@ -11,7 +10,7 @@ ANSWER_SECONDS = 5.0
 # JSON is YAML: quoting is json.dumps' work.
 SETTINGS = """\
 cluster.name: {cluster}
-node.name: {node}
+node.name: local
 path.data: {data}
 path.logs: {logs}
 network.host: 127.0.0.1
@@ -46,8 +45,8 @@ rootLogger.appenderRef.console.ref = console
 """
 
 
-def prepare(place: Place, port: int, node: str) -> Command:
-    """Write the settings; the command that starts the node with the name `node`.
+def prepare(place: Place, port: int, cluster: str) -> Command:
+    """Write the settings; the command that starts the node as the cluster `cluster`.
 
     Its launcher starts the server as a child and ends it when it ends itself, however it ends.
     """
@@ -55,8 +54,7 @@ def prepare(place: Place, port: int, node: str) -> Command:
     config = home / "config"
     (config / "elasticsearch.yml").write_text(
         SETTINGS.format(
-            cluster=json.dumps(f"netflight-{place.name}"),
-            node=json.dumps(node),
+            cluster=json.dumps(cluster),
             data=json.dumps(str(home / "data")),
             logs=json.dumps(str(home / "logs")),
             port=port,
@@ -76,25 +74,20 @@ def prepare(place: Place, port: int, node: str) -> Command:
     return Command([str(place.programs.elasticsearch / "bin" / "elasticsearch")], home, environment)
 
 
-def ready(port: int, node: str) -> bool:
-    """Whether the node of this name answers and all its primary shards are assigned (health yellow or green).
+def ready(port: int, cluster: str) -> bool:
+    """Whether the cluster of this name answers and all its primary shards are assigned (health yellow or green).
 
-    Another's node may have taken the port a moment before ours could.
+    Another's may have taken the port a moment before ours could.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
-        return _get(connection, "/").get("name") == node and _get(connection, "/_cluster/health").get(
-            "status"
-        ) in {"yellow", "green"}
+        connection.request("GET", "/_cluster/health")
+        answer = connection.getresponse()
+        if answer.status != http.HTTPStatus.OK:
+            return False
+        health = json.load(answer)
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()
-
-
-def _get(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
-    """The answer's object; empty where the node refuses."""
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    said = answer.read()
-    return dict(json.loads(said)) if answer.status == http.HTTPStatus.OK else {}
+    return health["cluster_name"] == cluster and health["status"] in {"yellow", "green"}

@@ -152,9 +152,9 @@ class Stack:
     # Inside.
 
     @property
-    def _node(self) -> str:
-        """Elasticsearch's node: the controller's port was drawn, so another stack of this name has another."""
-        return f"{self.name}-{self.plan.controller_port}"
+    def _cluster(self) -> str:
+        """Elasticsearch's cluster: the controller's port was drawn, so another stack of this name has another."""
+        return f"netflight-{self.name}-{self.plan.controller_port}"
 
     def start_missing(self) -> None:
         """Start the servers that do not run, side by side, and wait until both answer."""
@@ -208,12 +208,12 @@ class Stack:
     def _command(self, name: Server, place: Place) -> Command:
         if name == "kafka":
             return kafka.prepare(place, self.plan.kafka_port, self.plan.controller_port)
-        return elasticsearch.prepare(place, self.plan.elasticsearch_port, self._node)
+        return elasticsearch.prepare(place, self.plan.elasticsearch_port, self._cluster)
 
     def _answers(self, name: Server) -> bool:
         if name == "kafka":
             return kafka.ready(self.kafka_bootstrap, self.folder)
-        return elasticsearch.ready(self.plan.elasticsearch_port, self._node)
+        return elasticsearch.ready(self.plan.elasticsearch_port, self._cluster)
 
     def _await(self, name: Server, offset: int) -> None:
         """Wait until the server answers; raises StackError if it dies or takes too long."""

@@ -226,5 +226,5 @@ def test_another_stacks_servers_are_not_taken_for_ours(stack: Stack, tmp_path: P
     assert kafka.ready(stack.kafka_bootstrap, stack.folder)
     assert not kafka.ready(stack.kafka_bootstrap, tmp_path)
     port, drawn = stack.plan.elasticsearch_port, stack.plan.controller_port
-    assert elasticsearch.ready(port, f"{stack.name}-{drawn}")
-    assert not elasticsearch.ready(port, f"{stack.name}-{drawn + 1}")
+    assert elasticsearch.ready(port, f"netflight-{stack.name}-{drawn}")
+    assert not elasticsearch.ready(port, f"netflight-{stack.name}-{drawn + 1}")
