@@ -4,6 +4,7 @@ The engine's packets and flow records stand in one queue; tshark answers packets
 a flow record is told only after the last of the flow's packets has been decoded.
 """
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -36,6 +37,10 @@ _ANSWERS_BETWEEN = 10_000
 # A kind of link is not tried again after tshark has refused so many of its packets.
 _MAX_REFUSALS = 3
 _QUIET_SECONDS = 0.2
+# What a fault in a decoder raises.
+_SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,12 @@ class Pipeline:
 
     def _units(self, decoder: Decoder, layer: Tree, protocol: str, place: Place) -> None:
         tracker = self._trackers[decoder.dataset.name]
-        for unit in decoder.units(layer, protocol, place):
+        try:
+            units = list(decoder.units(layer, protocol, place))
+        except _SURPRISES as error:
+            self._surprised(decoder, error)
+            return
+        for unit in units:
             self._tell(tracker, tracker.add(unit))
 
     def _expire(self) -> None:
@@ -247,7 +257,19 @@ class Pipeline:
 
     def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
         for transaction in transactions:
-            self._emit_event(self._builder.transaction(tracker.decoder, transaction))
+            try:
+                event = self._builder.transaction(tracker.decoder, transaction)
+            except _SURPRISES as error:
+                self._surprised(tracker.decoder, error)
+            else:
+                self._emit_event(event)
+
+    def _surprised(self, decoder: Decoder, error: Exception) -> None:
+        """Count what a decoder did not expect, a fault of its own: one packet must not end a capture."""
+        self._telemetry.count(
+            "undecoded", f"the {decoder.dataset.name} decoder failed ({type(error).__name__})"
+        )
+        _log.debug("%s: decoder failed", decoder.dataset.name, exc_info=error)
 
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])

@@ -1,6 +1,7 @@
 """Certificates from their raw bytes, by the cryptography library: names are never put together by position."""
 
 import hashlib
+import warnings
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,15 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.x509.oid import NameOID
 
 MAX_ALTERNATIVE_NAMES = 200
+# What the library raises over bytes that are no proper certificate; not all of it is a ValueError.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @lru_cache(maxsize=1024)
@@ -25,18 +35,23 @@ def certificate_fields(der: bytes, side: str) -> dict[str, Any]:
         f"{base}.hash.sha1": hashlib.sha1(der, usedforsecurity=False).hexdigest().upper(),
         f"{base}.hash.sha256": hashlib.sha256(der).hexdigest().upper(),
     }
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        serial = certificate.serial_number
-    except (ValueError, TypeError):
-        return fields
-    fields[f"{base}.x509.serial_number"] = f"{serial:X}" if serial >= 0 else f"-{-serial:X}"
-    for part in (_names, _validity, _key, _alternative_names):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library warns of what the standards do not allow
         try:
-            fields |= part(certificate, base)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            continue  # a hostile certificate: its hashes and what did parse are told
+            certificate = x509.load_der_x509_certificate(der)
+        except _MALFORMED:
+            return fields
+        for part in (_serial, _names, _validity, _key, _alternative_names):
+            try:
+                fields |= part(certificate, base)
+            except _MALFORMED:
+                continue  # a hostile certificate: its hashes and what did parse are told
     return fields
+
+
+def _serial(certificate: x509.Certificate, base: str) -> dict[str, Any]:
+    serial = certificate.serial_number
+    return {f"{base}.x509.serial_number": f"{serial:X}" if serial >= 0 else f"-{-serial:X}"}
 
 
 def _names(certificate: x509.Certificate, base: str) -> dict[str, Any]:
