@@ -1,5 +1,6 @@
 """What the demo shows at its end, asked of Elasticsearch: documents, top talkers, alerts with their evidence."""
 
+import re
 from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
@@ -15,6 +16,7 @@ from schemas.model import datasets
 _ALERTS = 12
 _TALKERS = 5
 _REASON = 150
+_LONG_WORD = re.compile(r"\S{44,}")
 
 
 def show(client: Elasticsearch, namespace: str, outcome: Outcome, counts: dict[str, Any]) -> None:
@@ -102,13 +104,17 @@ def _alerts(client: Elasticsearch, namespace: str) -> None:
         alert = bucket["one"]["hits"]["hits"][0]["_source"]
         level = alert.get("netflight", {}).get("alert", {}).get("level", "")
         reason = alert.get("event", {}).get("reason") or bucket["key"]
-        table.add_row(
-            level, f"{bucket['doc_count']:,}", escape(f"{printable(reason, _REASON)}{_frame(alert)}")
-        )
+        evidence = printable(_LONG_WORD.sub(_shortened, reason), _REASON)
+        table.add_row(level, f"{bucket['doc_count']:,}", escape(f"{evidence}{_frame(alert)}"))
     stdout.print()
     stdout.print(table)
     if len(buckets) > _ALERTS:
         stdout.print(f"and {len(buckets) - _ALERTS:,} rules more")
+
+
+def _shortened(word: re.Match[str]) -> str:
+    """A name that would not fit a line: its begin and its end."""
+    return f"{word[0][:24]}...{word[0][-16:]}"
 
 
 def _frame(alert: dict[str, Any]) -> str:
