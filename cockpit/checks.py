@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.errors import UsageError
 from runtime.lifecycle import uninterrupted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,12 @@ def run(selection: list[str]) -> int:
     """Run the checks in order, then pytest with `selection`; returns 0, or the first failing one's exit code.
 
     A failing check ends the run, and its name is on stderr. Otherwise pytest's summary is the last line on stdout.
+    Raises UsageError where there is no checkout, but an installed package.
     """
+    if not (ROOT / "tests").is_dir():
+        raise UsageError(
+            "netflight test: there are no tests here", "clone the repository, and ./netflight test"
+        )
     for name, argv in STATIC.items():
         code, seconds = _python(argv)
         sys.stderr.write(f"{name}: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")

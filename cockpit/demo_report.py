@@ -1,6 +1,7 @@
 """What the demo shows at its end, asked of Elasticsearch: documents, top talkers, alerts with their evidence."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
@@ -13,6 +14,7 @@ from producers.run import Outcome
 from runtime.errors import DestinationError
 from schemas.model import datasets
 
+ROOT = Path(__file__).resolve().parents[1]
 _ALERTS = 12
 _TALKERS = 5
 _REASON = 150
@@ -29,14 +31,17 @@ def show(client: Elasticsearch, namespace: str, outcome: Outcome, counts: dict[s
 
 def show_next(stack: Stack, *, keep: bool) -> None:
     """Print how to look further."""
+    checkout = (ROOT / "netflight").is_file()
+    program = "./netflight" if checkout else "netflight"
     stdout.print("\n[bold]Look further[/]")
     if keep:
         stdout.print(f"  curl '{stack.elasticsearch_url}/logs-netflight.alerts-demo/_search?pretty&size=3'")
-        stdout.print(f"  ./netflight status --name {stack.name}    ./netflight down --name {stack.name}")
+        stdout.print(f"  {program} status --name {stack.name}    {program} down --name {stack.name}")
     else:
-        stdout.print("  ./netflight demo --keep                 leaves everything running")
-    stdout.print("  ./netflight decode samples | head -1    events without Kafka")
-    stdout.print("  ./netflight inspect samples/dns/capture.pcap --frame 1")
+        stdout.print(f"  {program} demo --keep                 leaves everything running")
+    if checkout:
+        stdout.print("  ./netflight decode samples | head -1    events without Kafka")
+        stdout.print("  ./netflight inspect samples/dns/capture.pcap --frame 1")
 
 
 def _documents(client: Elasticsearch, namespace: str) -> None:
