@@ -71,7 +71,7 @@ def settle(  # noqa: PLR0913  # each named
     """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
 
     `told` hears how many messages are left; `stop` ends the waiting. Raises StackError when a part has
-    died, or after `limit` seconds.
+    died, or when for `limit` seconds nothing has moved.
     """
     names = settings.namespace
     stop = stop or threading.Event()
@@ -80,8 +80,8 @@ def settle(  # noqa: PLR0913  # each named
         group_id("elasticsearch", names): sink_topics(names),
     }
     clients = {group: consumer(settings.kafka, group, "netflight-settle") for group in readers}
-    deadline = time.monotonic() + limit
     ends, since = -1, time.monotonic()
+    before, moved = (-1, -1), time.monotonic()
     try:
         while not stop.is_set():
             for part in (WORKER, SINK):
@@ -91,7 +91,7 @@ def settle(  # noqa: PLR0913  # each named
             try:
                 counts = [_position(clients[group], topics) for group, topics in readers.items()]
             except KafkaException:
-                since = now  # a coordinator that moves or loads; asked again until `limit`
+                since = now  # a coordinator that moves or loads; asked again
                 counts = [(1, ends)]
             left, end = sum(lag for lag, _ in counts), sum(end for _, end in counts)
             told(left)
@@ -99,9 +99,12 @@ def settle(  # noqa: PLR0913  # each named
                 ends, since = end, now
             elif now - since >= quiet:
                 return
-            if now > deadline:
+            if (left, end) != before:
+                before, moved = (left, end), now
+            if now - moved > limit:
                 raise StackError(
-                    f"{left:,} messages are still to be read after {limit:.0f} s", "see the parts' logs"
+                    f"{left:,} messages are still to be read, and for {limit:.0f} s none was",
+                    f"the parts' logs: {stack.log(WORKER).parent}",
                 )
             stop.wait(_LOOK_SECONDS)
     finally:

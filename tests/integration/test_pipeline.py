@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "captu
 IDLE_CLOSE = 8.0
 WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
 QUIET = IDLE_CLOSE + 4.0
-LIMIT = 240.0
+LIMIT = 120.0
 
 Documents = dict[str, dict[str, Any]]
 
