@@ -217,7 +217,7 @@ def test_events_become_alerts_and_statistics_and_malformed_ones_dead_letters(set
     alerts = Reader(settings.kafka, topic(name, "alerts"))
     letters = Reader(settings.kafka, topic(name, DEAD_LETTERS))
     with worker(settings):
-        statistics.until(lambda: latest(statistics.events) == want, 40)
+        statistics.until(lambda: latest(statistics.events) == want, 120)
         letters.until(lambda: len(letters.messages) >= len(broken), 10)
         alerts.until(lambda: any(evidence(e) == ["abc"] for e in alerts.events), 10)
 
@@ -253,7 +253,7 @@ def test_killed_at_any_time_the_worker_ends_with_the_same_windows(settings: Sett
                 process.kill()
                 assert process.wait() == -signal.SIGKILL
                 process = start_worker(settings, store)
-        statistics.until(lambda: latest(statistics.events) == want, 40)
+        statistics.until(lambda: latest(statistics.events) == want, 120)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
