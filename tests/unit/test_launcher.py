@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 TOOLS = ["bash", "cat", "chmod", "env", "flock", "grep", "id", "mkdir", "mktemp", "readlink", "rm", "sh"]
-TOOLS += ["sha256sum", "sleep", "tail", "tee", "touch", "tr"]
+TOOLS += ["sha256sum", "sleep", "tail", "tee", "touch", "tr", "true"]
 
 # Stands for .venv's Python: tells what it was started with.
 PYTHON = '#!/bin/sh\necho "PWD=$PWD PYTHONPATH=$PYTHONPATH ARGS=$*"\nexit 42\n'
