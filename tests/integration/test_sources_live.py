@@ -1,21 +1,28 @@
 """The loopback interface through real dumpcap, on ports of the test's own."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from producers.run import Runner
 from producers.sources.live import LiveSource
+from producers.sources.packet import Block, RawPacket
 from runtime.errors import UsageError
+from runtime.settings import Settings
+from tests.decoding import decode
+from tests.packets import pcap
 
 if TYPE_CHECKING:
-    from producers.sources.packet import RawPacket
+    from schemas.events import Event
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("dumpcap") is None, reason="dumpcap is not installed"),
@@ -23,6 +30,31 @@ pytestmark = [
 ]
 LOOPBACK = "lo"
 PORT = 47_123
+# An address of the loopback interface's that nobody else asks.
+RESOLVER = "127.53.53.53"
+QUESTION = bytes.fromhex("0100000100000000000003777777076578616d706c6503636f6d0000010001")
+
+
+class Recording:
+    """A live source that keeps what went through it."""
+
+    live, path, progress = True, "", None
+
+    def __init__(self, source: LiveSource) -> None:
+        self.source = source
+        self.packets: list[RawPacket] = []
+
+    @property
+    def dropped(self) -> int:
+        return self.source.dropped
+
+    def blocks(self) -> Iterator[Block]:
+        for block in self.source.blocks():
+            self.packets += block
+            yield block
+
+    def stop(self) -> None:
+        self.source.stop()
 
 
 class Capture(threading.Thread):
@@ -149,3 +181,29 @@ def test_a_stop_before_the_start_is_no_error() -> None:
         assert source.child_pid is not None
     assert source.child_pid is not None
     assert not Path(f"/proc/{source.child_pid}").exists()
+
+
+def test_live_packets_make_the_events_that_they_make_from_a_file(tmp_path: Path) -> None:
+    recording, stop = Recording(LiveSource(LOOPBACK, capture_filter=f"net {RESOLVER}/32")), threading.Event()
+    events: list[Event] = []
+    runner = Runner(Settings(sensor="test"), events.append, stop)
+    running = threading.Thread(target=runner.run_source, args=(recording,))
+    running.start()
+    until = time.monotonic() + 20
+    while not recording.source.capturing:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        for number in range(50):
+            with contextlib.suppress(ConnectionRefusedError):
+                out.sendto(number.to_bytes(2, "big") + QUESTION, (RESOLVER, 53))
+    while len(recording.packets) < 50 and time.monotonic() < until:
+        time.sleep(0.02)
+    stop.set()
+    running.join(20)
+    assert not running.is_alive()
+    kept = [(packet.time_ns, packet.data, packet.wire_length) for packet in recording.packets]
+    (tmp_path / "kept.pcap").write_bytes(pcap(kept, magic=0xA1B23C4D, linktype=recording.packets[0].linktype))
+    from_file = decode([tmp_path / "kept.pcap"]).events
+    assert sum(event["event"]["dataset"] == "network_traffic.dns" for event in events) == 50
+    assert [event["event"]["id"] for event in from_file] == [event["event"]["id"] for event in events]
