@@ -24,6 +24,7 @@ from runtime.errors import StackError
 
 LIKED_PORTS = {"kafka": 9092, "elasticsearch": 9200}
 PORT_ATTEMPTS = 3
+STARTING_STOP_SECONDS = 2.0
 
 
 def up(
@@ -125,7 +126,8 @@ def _start(stack: Stack) -> None:
                 if server not in before:
                     stack.stop_server(server)
         else:
-            stack.down()
+            # A server stops slowly while it starts, and has nothing yet that a crash would lose.
+            stack.down(seconds=STARTING_STOP_SECONDS)
         raise
 
 

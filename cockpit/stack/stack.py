@@ -130,14 +130,15 @@ class Stack:
         """Stop a server; `kill` is SIGKILL, as a crash would."""
         self._end(name, None if kill else SERVER_STOP_SECONDS)
 
-    def down(self, *, remove: bool = False) -> list[str]:
+    def down(self, *, remove: bool = False, seconds: float = SERVER_STOP_SECONDS) -> list[str]:
         """Stop the parts, then the servers; returns what ran. An ephemeral stack's folder goes, too.
 
-        Ctrl-C waits until this is done, so that nothing is left running.
+        A server that has not stopped after `seconds` is killed. Ctrl-C waits until this is done,
+        so that nothing is left running.
         """
         with uninterrupted():
             stopped = self._end_all(part_names(self.folder), PART_STOP_SECONDS)
-            stopped += self._end_all(SERVERS, SERVER_STOP_SECONDS)
+            stopped += self._end_all(SERVERS, seconds)
             keeper = process.read_record(self.folder / "keeper.json")
             if keeper is not None:
                 process.kill(keeper)
@@ -162,7 +163,9 @@ class Stack:
         self.report(f"starting {' and '.join(missing)}")
         with ThreadPoolExecutor(len(missing)) as pool:
             # Elasticsearch is first: it takes longest, and formatting Kafka's storage runs beside it.
-            offsets = list(pool.map(self._launch, reversed(missing)))
+            with uninterrupted():  # or a thread could start that the pool does not know of, and not wait for
+                launches = [pool.submit(self._launch, name) for name in reversed(missing)]
+            offsets = [launch.result() for launch in launches]
         for name, offset in zip(reversed(missing), offsets, strict=True):
             self._await(name, offset)
 
