@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from cockpit.stack import Stack
 from producers.publisher import Publisher
@@ -22,12 +22,24 @@ def settings(kafka: KafkaSettings, namespace: str) -> Settings:
     return Settings(namespace=namespace, sensor="sensor 1", kafka=kafka)
 
 
+def _end(client: Consumer, place: TopicPartition) -> int:
+    """The partition's end, as soon as it has a leader: a topic that was just made may have none yet."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return int(client.get_watermark_offsets(place, timeout=10)[1])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
 def _messages(settings: Settings, name: str) -> list[Message]:
     """Every message of a topic now, oldest first in each partition."""
     client: Consumer = consumer(settings.kafka, f"test-{settings.namespace}", "test-reader")
     full, found = topic(settings.namespace, name), []
     for partition in client.list_topics(full, timeout=10).topics[full].partitions:
-        _, end = client.get_watermark_offsets(TopicPartition(full, partition), timeout=10)
+        end = _end(client, TopicPartition(full, partition))
         client.assign([TopicPartition(full, partition, 0)])
         while end and (not found or found[-1].partition() != partition or found[-1].offset() < end - 1):
             message = client.poll(10)

@@ -142,6 +142,19 @@ def test_who_may_not_install_gets_one_command_to_type(launcher: Launcher) -> Non
     assert not (launcher.root / "touched").exists()
 
 
+def test_the_java_that_is_named_is_one_that_apt_has(launcher: Launcher) -> None:
+    launcher.make_environment()
+    launcher.stand_in("apt-get")
+    # apt-cache: 17 is only mentioned by another package, 21 is there, others are unknown
+    launcher.stand_in(
+        "apt-cache",
+        "#!/bin/sh\ncase $3 in *-17-*) ;; *-21-*) echo Package: $3 ;; *) exit 100 ;; esac\n",
+    )
+    ended = launcher.run("up", user=NOBODY if os.geteuid() == 0 else None)
+    assert ended.returncode == 1
+    assert "--no-install-recommends maven openjdk-21-jre-headless'" in ended.stderr
+
+
 def test_a_machine_without_apt_is_told_what_is_missing(launcher: Launcher) -> None:
     launcher.make_environment()
     ended = launcher.run("decode", "x.pcap")
