@@ -1,6 +1,7 @@
 """What the tests of sinks share: publishing as the producer does, running a sink to its end, looking what arrived."""
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,7 +63,12 @@ def documents(settings: Settings, pattern: str = "logs-network_traffic.dns") -> 
     try:
         client.request("POST", f"/{index}/_refresh?ignore_unavailable=true")
         body = {"size": 10_000, "_source": False, "sort": ["_doc"]}
-        answer = client.request("POST", f"/{index}/_search?ignore_unavailable=true", body)
+        path = f"/{index}/_search?ignore_unavailable=true"
+        answer = client.request("POST", path, body)
+        deadline = time.monotonic() + 30
+        while answer.status == 503 and time.monotonic() < deadline:  # an index whose shard only just starts
+            time.sleep(0.2)
+            answer = client.request("POST", path, body)
         assert answer.status == 200, answer
         hits = answer.body["hits"]
         assert hits["total"]["value"] == len(hits["hits"])
