@@ -120,7 +120,9 @@ def tshark_counts(path: str) -> Counter[str]:
             [t for t in column.split(",") if t] for column in rest
         )
         if "dns" in protocols.split(":"):
-            queries, responses = flags.count("0") - len(asked_again), flags.count("1") - len(told_again)
+            # tshark up to 4.0 prints 1 and 0 in a column, later ones True and False.
+            answers = sum(flag in {"1", "True"} for flag in flags)
+            queries, responses = len(flags) - answers - len(asked_again), answers - len(told_again)
             counts["queries"] += queries
             counts["responses"] += responses
             counts["transactions"] += queries + responses - (0 if told_again else len(answers_to))
