@@ -17,7 +17,10 @@ STATIC: dict[str, list[str]] = {
     "ruff check": ["-m", "ruff", "check", "."],
     "ruff format": ["-m", "ruff", "format", "--check", "."],
     "mypy": ["-m", "mypy"],
-    "import layers": ["-c", "import sys; from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"],
+    "import layers": [
+        "-c",
+        "import sys; from importlinter.cli import lint_imports_command as run; run(['--no-logo'])",
+    ],
 }
 
 
