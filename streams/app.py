@@ -114,6 +114,9 @@ def build_app(settings: Settings, home: Home | None = None) -> faust.App:
         broker_max_poll_interval=300.0,
         broker_request_timeout=30.0,
         consumer_group_instance_id=f"{app_id(settings.namespace)}-{home.instance}" if home else None,
+        # Faust refuses an assignment made for another URL, and a static member gets its former one: so the URL names
+        # the worker, not its web port, which may be another after a restart.
+        canonical_url=f"http://{home.instance}" if home else None,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_MESSAGE + 1024**2,
         producer_max_request_size=MAX_MESSAGE + 1024**2,
