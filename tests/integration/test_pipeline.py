@@ -10,6 +10,7 @@ import pytest
 
 from cockpit.pipeline import SINK, WORKER, settle, start_parts
 from cockpit.stack import Stack
+from cockpit.stack.machine import choose_port
 from producers.publisher import Publisher
 from producers.run import Outcome, Runner
 from runtime.settings import Settings
@@ -126,7 +127,11 @@ class _parts:  # noqa: N801  # reads as what it does: with _parts(...)
         self._stack, self._settings = stack, settings
 
     def __enter__(self) -> None:
-        start_parts(self._stack, self._settings.namespace, WORKER_SETTINGS)
+        port = choose_port(
+            None, None, set(), WORKER
+        )  # another at every start, as when a machine's ports are busy
+        env = {**WORKER_SETTINGS, "NETFLIGHT_WORKER__WEB_PORT": str(port)}
+        start_parts(self._stack, self._settings.namespace, env)
 
     def __exit__(self, *_error: object) -> None:
         for part in (WORKER, SINK):
