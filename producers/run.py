@@ -11,7 +11,7 @@ from typing import Any
 
 from producers.decoders.builder import EventBuilder
 from producers.decoders.tshark import Tshark
-from producers.engine.engine import FlowEngine
+from producers.engine.twin.engine import FlowEngine
 from producers.engine.model import Accounting
 from producers.pipeline import DecodePlan, Emit, Pipeline, decode_plan, start_tshark
 from producers.sources.opening import Skipped, expand, open_path

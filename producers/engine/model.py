@@ -1,21 +1,16 @@
-"""The decision engine's contract: packets in, decided packets and flow records out, in order.
+"""The decision engine's contract: blocks of packets in, rows of facts with a verdict and flow records out, in order.
 
-Whatever implements `Engine` can stand here; the decoders and the publisher know no more than this page.
+Whatever implements `Engine` can stand here; the decoders, the recorder and the publisher know no more than this
+page and `kernel.layout.FACTS`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from producers.sources.packet import Block, RawPacket
+from numpy.typing import NDArray
 
-
-class Verdict(IntEnum):
-    """What is done with a packet beyond counting it in its flow."""
-
-    COUNT = 0
-    DECODE = 1
+from producers.sources.packet import Block
 
 
 class Tunnel(NamedTuple):
@@ -28,10 +23,17 @@ class Tunnel(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One flow, updated with every packet. The source is the initiator. Bytes are whole frames on the wire.
+    """One flow. The source is the initiator. Bytes are whole frames on the wire.
 
-    `ordinal` tells apart flows of one 5-tuple that start in the same nanosecond. `protocols` collects
-    what the decoders recognised on it, outermost first. `history` has the letters of Zeek's conn.log.
+    `uid` numbers the flows of a run; two objects with one uid are the same flow. `ordinal` tells apart flows of
+    one 5-tuple that start in the same nanosecond. `protocols` is what the decoders recognised on it, outermost
+    first. `history` has the letters of Zeek's conn.log. What is seen of one flow's packet before it is over
+    (`Batch.flow`) has its identity (all up to `tunnel`) and may lack the rest.
+
+    `retransmits`, `out_of_order`, `zero_windows` count TCP segments of both sides, `missed_bytes` payload that
+    was never seen though what follows it was; `handshake_ns` is the time from SYN to the ACK of the SYN-ACK, None
+    where it was not seen; `source_ttl` and `destination_ttl` are the first TTL or hop limit of each side, 0 where it
+    sent nothing, and `source_flags` and `destination_flags` all TCP flags of each side together.
     """
 
     transport: str
@@ -46,6 +48,7 @@ class Flow:
     end_ns: int
     interface: str = ""
     ordinal: int = 0
+    uid: int = 0
     source_mac: str = ""
     destination_mac: str = ""
     vlan_ids: tuple[int, ...] = ()
@@ -57,21 +60,16 @@ class Flow:
     state: str = ""
     history: str = ""
     retransmits: int = 0
+    out_of_order: int = 0
+    zero_windows: int = 0
+    missed_bytes: int = 0
+    handshake_ns: int | None = None
+    source_ttl: int = 0
+    destination_ttl: int = 0
+    source_flags: int = 0
+    destination_flags: int = 0
     end_reason: str = ""
     protocols: list[str] = field(default_factory=list)
-
-
-class Decided(NamedTuple):
-    """A packet with its verdict, its flow (None if it carries no IP) and whether the initiator sent it.
-
-    `payload_length` is the length of the transport's payload on the wire, in bytes.
-    """
-
-    packet: RawPacket
-    verdict: Verdict
-    flow: Flow | None
-    from_initiator: bool
-    payload_length: int
 
 
 class FlowRecord(NamedTuple):
@@ -81,19 +79,40 @@ class FlowRecord(NamedTuple):
     final: bool
 
 
+class Batch(Protocol):
+    """A block, decided. Good until the engine is fed again.
+
+    `facts` has one row of `kernel.layout.FACTS` a packet; `records` the records to be told, each with the
+    index of the packet it comes before (the block's length: after the last one). A flow's final record
+    comes after the last of its packets.
+    """
+
+    block: Block
+    facts: NDArray[Any]
+    records: list[tuple[int, FlowRecord]]
+
+    def flow(self, index: int) -> Flow | None:
+        """The flow of the packet at `index`, None where it carries no IP."""
+        ...
+
+
 @dataclass(slots=True)
 class Accounting:
-    """Where every packet went: read = in_flows + not_ip + malformed; dropped never reached us."""
+    """Where every packet went: read = in_flows + not_ip + malformed + ignored; dropped never reached us.
+
+    `ignored` were taken out by a drop rule of the policy.
+    """
 
     read: int = 0
     in_flows: int = 0
     not_ip: int = 0
     malformed: int = 0
+    ignored: int = 0
     dropped: int = 0
 
     def closes(self) -> bool:
         """Whether every packet read is accounted for."""
-        return self.read == self.in_flows + self.not_ip + self.malformed
+        return self.read == self.in_flows + self.not_ip + self.malformed + self.ignored
 
 
 class Engine(Protocol):
@@ -101,11 +120,8 @@ class Engine(Protocol):
 
     accounting: Accounting
 
-    def feed(self, block: Block) -> Iterator[Decided | FlowRecord]:
-        """Take a block in; yield each packet decided, and the records of flows that end with it or before it.
-
-        A flow's final record comes after the last of its packets.
-        """
+    def feed(self, block: Block) -> Batch:
+        """Take a block in; return its packets decided and the records of flows that ended on the way."""
         ...
 
     def advance(self, now_ns: int) -> Iterator[FlowRecord]:

@@ -1,7 +1,16 @@
-"""What every source yields: raw packets, in the order of their capture, in blocks."""
+"""What every source yields: packets in the order of their capture, in blocks of columns.
 
-from collections.abc import Iterator
+A block holds the captured bytes of its packets in one buffer and a column for each of their figures, so that the
+decision engine reads a million packets without making an object of any. Whoever wants packets one by one
+iterates over the block.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class RawPacket(NamedTuple):
@@ -15,7 +24,66 @@ class RawPacket(NamedTuple):
     interface: str
 
 
-Block = list[RawPacket]
+class Interface(NamedTuple):
+    """What a packet was captured on: the interface's name (empty if not told) and its link type."""
+
+    name: str
+    linktype: int
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Packets that follow each other, by column; the columns have one entry a packet.
+
+    `buffer` holds the captured bytes (uint8), `offset` where in it each packet begins (int64), `captured` and
+    `wire` its lengths in bytes as captured and on the wire (int64), `time_ns` nanoseconds since 1970
+    (int64), `interface` the index of its entry in `interfaces` (int32). The first packet is frame
+    `first_frame` of its capture, the next one the next. Nobody changes a block after it was yielded.
+    """
+
+    first_frame: int
+    buffer: NDArray[np.uint8]
+    time_ns: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    captured: NDArray[np.int64]
+    wire: NDArray[np.int64]
+    interface: NDArray[np.int32]
+    interfaces: tuple[Interface, ...]
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def packet(self, index: int) -> RawPacket:
+        """The packet at `index`, 0 to len - 1, with a copy of its bytes."""
+        start = int(self.offset[index])
+        name, linktype = self.interfaces[self.interface[index]]
+        return RawPacket(
+            self.first_frame + index,
+            int(self.time_ns[index]),
+            linktype,
+            self.buffer[start : start + int(self.captured[index])].tobytes(),
+            int(self.wire[index]),
+            name,
+        )
+
+    def __iter__(self) -> Iterator[RawPacket]:
+        return map(self.packet, range(len(self)))
+
+
+def block_of(packets: Sequence[RawPacket]) -> Block:
+    """A block of packets that stand one by one; their frames must follow each other."""
+    interfaces = list(dict.fromkeys(Interface(p.interface, p.linktype) for p in packets))
+    lengths = np.array([len(p.data) for p in packets], dtype=np.int64)
+    return Block(
+        packets[0].frame if packets else 1,
+        np.frombuffer(b"".join(p.data for p in packets), dtype=np.uint8),
+        np.array([p.time_ns for p in packets], dtype=np.int64),
+        np.cumsum(lengths, dtype=np.int64) - lengths,
+        lengths,
+        np.array([p.wire_length for p in packets], dtype=np.int64),
+        np.array([interfaces.index(Interface(p.interface, p.linktype)) for p in packets], dtype=np.int32),
+        tuple(interfaces),
+    )
 
 
 class Source(Protocol):

@@ -3,10 +3,9 @@
 import pytest
 
 from producers.engine.community_id import community_id
-from producers.engine.engine import FlowEngine
 from producers.engine.keys import opposite
-from producers.engine.model import Decided
 from producers.engine.protocols import transport_name
+from producers.engine.twin.engine import Decided, Twin
 from tests.packets import address, ethernet, ip, raw, tcp, udp
 
 A, B = "192.168.0.89", "192.168.0.1"
@@ -40,7 +39,7 @@ def test_a_packet_gets_the_published_id(  # noqa: PLR0917
     icmp = bytes((one % 256, two % 256)) + bytes(6)
     payload = {6: tcp(one, two, 16), 17: udp(one, two), 132: ports + bytes(20)}.get(protocol, icmp)
     packet = raw(ethernet(ip(source, destination, protocol, payload)))
-    (decided,) = FlowEngine().feed([packet])
+    (decided,) = Twin().feed([packet])
     assert isinstance(decided, Decided)
     assert decided.flow is not None
     assert decided.flow.community_id == expected

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from producers.engine.engine import FlowEngine
 from producers.engine.model import Flow, FlowRecord
+from producers.engine.twin.engine import Twin
 from producers.sources.opening import expand, open_path
 from tests.captures import captures
 
@@ -25,8 +25,8 @@ KNOWN_DIFFERENCES = {
 }
 
 
-def flows_of(path: Path) -> tuple[list[Flow], FlowEngine]:
-    engine = FlowEngine()
+def flows_of(path: Path) -> tuple[list[Flow], Twin]:
+    engine = Twin()
     flows = []
     for block in open_path(str(path)).blocks():
         flows += [item.flow for item in engine.feed(block) if isinstance(item, FlowRecord) and item.final]

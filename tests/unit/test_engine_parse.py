@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.engine.engine import FlowEngine
 from producers.engine.keys import split
-from producers.engine.links import LINKS, Trace
-from producers.engine.model import Decided, FlowRecord, Tunnel
-from producers.engine.parse import MALFORMED, NOT_IP, parse, trace
+from producers.engine.model import FlowRecord, Tunnel
+from producers.engine.twin.engine import Decided, Twin
+from producers.engine.twin.links import LINKS, Trace
+from producers.engine.twin.parse import MALFORMED, NOT_IP, parse, trace
 from producers.sources.packet import RawPacket
 from tests.packets import address, ethernet, ip, raw, tcp, udp
 
@@ -146,7 +146,7 @@ TUNNELS = {
 
 @pytest.mark.parametrize(("kind", "packet"), [(kind, packet) for kind in TUNNELS for packet in TUNNELS[kind]])
 def test_every_encapsulation_gives_the_inner_flow_and_names_the_outer(kind: str, packet: bytes) -> None:
-    (decided,) = FlowEngine().feed([raw(ethernet(packet))])
+    (decided,) = Twin().feed([raw(ethernet(packet))])
     assert isinstance(decided, Decided)
     flow = decided.flow
     assert flow is not None
@@ -159,7 +159,7 @@ def test_every_encapsulation_gives_the_inner_flow_and_names_the_outer(kind: str,
 
 def test_nested_tunnels_name_the_outermost() -> None:
     packet = ip("198.51.100.1", "198.51.100.2", 47, pack(">HH", 0, 0x0800) + TUNNELS["vxlan"][0])
-    (decided,) = FlowEngine().feed([raw(ethernet(packet))])
+    (decided,) = Twin().feed([raw(ethernet(packet))])
     assert isinstance(decided, Decided)
     assert decided.flow is not None
     assert decided.flow.source_ip == "10.1.1.1"
@@ -181,7 +181,7 @@ def test_nested_tunnels_name_the_outermost() -> None:
     ],
 )
 def test_an_undecodable_payload_stays_with_the_outer_flow(packet: bytes) -> None:
-    (decided,) = FlowEngine().feed([raw(ethernet(packet))])
+    (decided,) = Twin().feed([raw(ethernet(packet))])
     assert isinstance(decided, Decided)
     assert decided.flow is not None
     assert decided.flow.source_ip == "192.0.2.1"
@@ -324,7 +324,7 @@ def test_any_bytes_at_any_time_are_accounted_for(frames: list[tuple[int, bytes, 
         RawPacket(number, time_ns, linktype, data, wire, "any")
         for number, (linktype, data, time_ns, wire) in enumerate(frames, 1)
     ]
-    engine = FlowEngine(max_flows=4)
+    engine = Twin(max_flows=4)
     out = [*engine.feed(packets), *engine.close()]
     decided = [item for item in out if isinstance(item, Decided)]
     finals = [item.flow for item in out if isinstance(item, FlowRecord) and item.final]

@@ -6,10 +6,10 @@ raises, whatever the bytes.
 
 from struct import Struct
 
-from producers.engine.ip import Fragment, Segment, segment
 from producers.engine.keys import TCP, UDP
-from producers.engine.links import LINKS, Trace
-from producers.engine.tunnels import UDP_PORTS, inside
+from producers.engine.twin.ip import Fragment, Segment, segment
+from producers.engine.twin.links import LINKS, Trace
+from producers.engine.twin.tunnels import UDP_PORTS, inside
 
 Parsed = tuple[bytes, int, int, int, int, tuple[Fragment, ...]]
 """Key; TCP flags, sequence number, window; the payload's length on the wire; its fragments, outermost first."""

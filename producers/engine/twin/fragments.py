@@ -4,8 +4,8 @@ A first fragment that comes late is looked for in the rest of the block. One tha
 others in a flow of their protocol without ports.
 """
 
-from producers.engine.parse import Parsed, parse
-from producers.sources.packet import Block
+from producers.engine.twin.parse import Parsed, parse
+from producers.sources.packet import RawPacket
 
 MAX_DATAGRAMS = 4_096
 LIFETIME_NS = 30_000_000_000
@@ -17,10 +17,10 @@ class Fragments:
 
     def __init__(self) -> None:
         self._keys: dict[bytes, tuple[bytes, int]] = {}
-        self._block: Block = []
+        self._block: list[RawPacket] = []
         self._ahead: dict[bytes, tuple[bytes, int]] = {}
 
-    def whole(self, parsed: Parsed, time_ns: int, block: Block) -> Parsed:
+    def whole(self, parsed: Parsed, time_ns: int, block: list[RawPacket]) -> Parsed:
         """The same with the key of the datagram's flow, as far as it is known; `block` holds the packet."""
         fragments = parsed[5]
         last = fragments[-1]
@@ -37,14 +37,14 @@ class Fragments:
         if len(self._keys) > MAX_DATAGRAMS:
             del self._keys[next(iter(self._keys))]
 
-    def _find(self, datagram: bytes, time_ns: int, block: Block) -> bytes | None:
+    def _find(self, datagram: bytes, time_ns: int, block: list[RawPacket]) -> bytes | None:
         """The key of a datagram that began lately, or that begins in this block."""
         known = self._keys.get(datagram)
         if known is None or abs(time_ns - known[1]) > LIFETIME_NS:
             known = self._look_ahead(block).get(datagram)
         return known[0] if known is not None and abs(time_ns - known[1]) <= LIFETIME_NS else None
 
-    def _look_ahead(self, block: Block) -> dict[bytes, tuple[bytes, int]]:
+    def _look_ahead(self, block: list[RawPacket]) -> dict[bytes, tuple[bytes, int]]:
         """The datagrams that begin in this block, read once a block: a flood of fragments stays cheap."""
         if self._block is not block:
             self._block, self._ahead = block, {}

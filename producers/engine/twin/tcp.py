@@ -5,7 +5,7 @@ The history's letters and the names of the states are those of Zeek's conn.log
 """
 
 from producers.engine.model import Flow
-from producers.engine.parse import Parsed
+from producers.engine.twin.parse import Parsed
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 REACH = 1 << 20

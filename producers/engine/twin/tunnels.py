@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 
 from producers.engine.keys import UDP
-from producers.engine.links import ETHERNET, IPV4, IPV6, NO_IP, Place, ethernet, network, raw_ip
+from producers.engine.twin.links import ETHERNET, IPV4, IPV6, NO_IP, Place, ethernet, network, raw_ip
 
 Inner = Callable[[bytes, int], Place]
 Found = tuple[str, Place]

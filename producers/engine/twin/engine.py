@@ -1,18 +1,31 @@
-"""The decision engine in pure Python: every packet counted in its flow, every packet to be decoded."""
+"""The twin itself: packets in, each with its flow, and flow records out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from producers.engine.flows import FlowTable, Timeouts
-from producers.engine.fragments import Fragments
-from producers.engine.model import Accounting, Decided, FlowRecord, Verdict
-from producers.engine.parse import NOT_IP, parse
-from producers.sources.packet import Block
+from producers.engine.model import Accounting, Flow, FlowRecord
+from producers.engine.twin.flows import FlowTable, Timeouts
+from producers.engine.twin.fragments import Fragments
+from producers.engine.twin.parse import NOT_IP, parse
+from producers.sources.packet import RawPacket
 
 MAX_FLOWS = 500_000
 
 
-class FlowEngine:
-    """An Engine whose verdict is always DECODE; flows are told apart by the rules of docs/flows.md.
+class Decided(NamedTuple):
+    """A packet with its flow (None if it carries no IP) and whether the initiator sent it.
+
+    `payload_length` is the length of the transport's payload on the wire, in bytes.
+    """
+
+    packet: RawPacket
+    flow: Flow | None
+    from_initiator: bool
+    payload_length: int
+
+
+class Twin:
+    """Counts every packet in its flow; flows are told apart by the rules of docs/flows.md.
 
     `max_flows` (1 at least) bounds the memory: past it, one whose time is nearly over ends as `evicted`.
     """
@@ -27,8 +40,9 @@ class FlowEngine:
         """How many flows are in the table."""
         return len(self._table)
 
-    def feed(self, block: Block) -> Iterator[Decided | FlowRecord]:
+    def feed(self, packets: Iterable[RawPacket]) -> Iterator[Decided | FlowRecord]:
         """Yield each packet decided; before it, the records of flows that ended by its time."""
+        block = list(packets)
         accounting, add, records = self.accounting, self._table.add, self._table.records
         for packet in block:
             accounting.read += 1
@@ -38,7 +52,7 @@ class FlowEngine:
                     accounting.not_ip += 1
                 else:
                     accounting.malformed += 1
-                yield Decided(packet, Verdict.DECODE, None, False, 0)
+                yield Decided(packet, None, False, 0)
                 continue
             if parsed[5]:
                 parsed = self._fragments.whole(parsed, packet[1], block)
@@ -47,7 +61,7 @@ class FlowEngine:
             if records:
                 yield from records
                 records.clear()
-            yield Decided(packet, Verdict.DECODE, flow, from_initiator, parsed[4])
+            yield Decided(packet, flow, from_initiator, parsed[4])
 
     def advance(self, now_ns: int) -> Iterator[FlowRecord]:
         """Yield the records of flows that are over by `now_ns`."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from producers.engine import tcp
 from producers.engine.community_id import community_id
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, address_text, is_answer, opposite, split
-from producers.engine.links import Trace
 from producers.engine.model import Flow, FlowRecord, Tunnel
-from producers.engine.parse import Parsed, trace
 from producers.engine.protocols import transport_name
+from producers.engine.twin.links import Trace
+from producers.engine.twin.parse import Parsed, trace
 from producers.sources.packet import RawPacket
 
 SECOND = 1_000_000_000

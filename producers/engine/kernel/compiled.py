@@ -1,0 +1,36 @@
+"""How the kernel is compiled: `entry` for what Python calls, `inner` for what only other kernel functions call.
+
+Compiled code is kept in the cache folder, under a digest of the kernel's sources and numba's version, because
+numba's own cache does not see that a function in another file has changed.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+from runtime.settings import cache_dir
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@lru_cache(maxsize=1)
+def _cache_folder() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return str(cache_dir() / "kernel" / digest.hexdigest()[:16])
+
+
+def entry(function: Function) -> Function:
+    """A function that Python calls: compiled at its first call, then loaded from the cache folder."""
+    numba.config.CACHE_DIR = _cache_folder()
+    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inner(function: Function) -> Function:
+    """A function that only other kernel functions call: compiled with them, not kept on its own."""
+    return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
