@@ -8,11 +8,11 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from producers.engine import tcp
 from producers.engine.community_id import community_id
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, address_text, is_answer, opposite, split
 from producers.engine.model import Flow, FlowRecord, Tunnel
 from producers.engine.protocols import transport_name
+from producers.engine.twin import tcp
 from producers.engine.twin.links import Trace
 from producers.engine.twin.parse import Parsed, trace
 from producers.sources.packet import RawPacket
