@@ -1,7 +1,7 @@
-"""How the kernel is compiled: `entry` for what Python calls, `inner` for what only other kernel functions call.
+"""How native parts are compiled: `entry` for what Python calls, `inner` for what only native functions call.
 
-Compiled code is kept in the cache folder, under a digest of the kernel's sources and numba's version, because
-numba's own cache does not see that a function in another file has changed.
+Compiled code is kept in the cache folder, under a digest of the sources beside the function and of the kernel's,
+because numba's own cache does not see that a function in another file has changed.
 """
 
 import hashlib
@@ -17,17 +17,20 @@ from runtime.settings import cache_dir
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@lru_cache(maxsize=1)
-def _cache_folder() -> str:
+_KERNEL = Path(__file__).parent / "engine" / "kernel"
+
+
+@lru_cache(maxsize=16)
+def _cache_folder(folder: Path) -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted({*folder.glob("*.py"), *_KERNEL.glob("*.py")}):
         digest.update(source.read_bytes())
     return str(cache_dir() / "kernel" / digest.hexdigest()[:16])
 
 
 def entry(function: Function) -> Function:
     """A function that Python calls: compiled at its first call, then loaded from the cache folder."""
-    numba.config.CACHE_DIR = _cache_folder()
+    numba.config.CACHE_DIR = _cache_folder(Path(function.__code__.co_filename).parent)
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
