@@ -199,17 +199,18 @@ class Lab:
 
 
 class Tap:
-    """dumpcap on the bridge of a segment, as on a mirror port: every frame once."""
+    """dumpcap on the bridge of a segment, as on a mirror port: every frame once. `buffer` is its buffer in MiB."""
 
-    def __init__(self, lab: Lab, path: Path, segment: str = "lan") -> None:
+    def __init__(self, lab: Lab, path: Path, segment: str = "lan", buffer: int = 32) -> None:
         self._lab = lab
         self._path = path
+        self._buffer = str(buffer)
         self._ns = lab.segment(segment)
         self._log = lab.folder / "dumpcap.log"
 
     def __enter__(self) -> Self:
         time.sleep(3.0)  # multicast listener reports of new IPv6 addresses are not part of the story
-        argv = ["ip", "netns", "exec", self._ns, "dumpcap", "-q", "-P", "-i", "br0", "-B", "32"]
+        argv = ["ip", "netns", "exec", self._ns, "dumpcap", "-q", "-P", "-i", "br0", "-B", self._buffer]
         self._program = self._lab.spawn(
             [*argv, "-w", str(self._path)], self._log.open("wb"), self._lab.folder
         )
