@@ -76,7 +76,7 @@ def block_of(packets: Sequence[RawPacket]) -> Block:
     lengths = np.array([len(p.data) for p in packets], dtype=np.int64)
     return Block(
         packets[0].frame if packets else 1,
-        np.frombuffer(b"".join(p.data for p in packets), dtype=np.uint8),
+        np.frombuffer(bytearray().join(p.data for p in packets), dtype=np.uint8),  # writable, as others' are
         np.array([p.time_ns for p in packets], dtype=np.int64),
         np.cumsum(lengths, dtype=np.int64) - lengths,
         lengths,
