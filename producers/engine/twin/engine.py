@@ -9,7 +9,7 @@ from producers.engine.twin.fragments import Fragments
 from producers.engine.twin.parse import NOT_IP, parse
 from producers.sources.packet import RawPacket
 
-MAX_FLOWS = 500_000
+MAX_FLOWS = 1_000_000
 
 
 class Decided(NamedTuple):

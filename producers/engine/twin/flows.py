@@ -21,6 +21,8 @@ SECOND = 1_000_000_000
 NEVER = 1 << 96
 REMEMBERED = 4_096
 SPARE_SECONDS = 1_000
+MAX_ENDS = 16
+"""So many flows at most are looked at between two packets, so that a leap in time does not stop everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,23 @@ class FlowTable:
         """Count a packet in its flow; return the flow and whether its initiator sent the packet."""
         _, time_ns, _, _, wire_length, _ = packet
         if time_ns >= self._next_due_ns:
-            self.expire(time_ns)
+            self.expire(time_ns, MAX_ENDS)
         hit = self._entries.get(parsed[0])
         entry, forward = self._start(packet, parsed) if hit is None else self._same(hit, packet, parsed)
         flow = entry.flow
         flow.end_ns = max(flow.end_ns, time_ns)
         if forward:
+            flow.source_ttl = flow.source_ttl if flow.source_packets else parsed[7]
             flow.source_packets += 1
             flow.source_bytes += wire_length
+            flow.source_flags |= parsed[1]
         else:
+            flow.destination_ttl = flow.destination_ttl if flow.destination_packets else parsed[7]
             flow.destination_packets += 1
             flow.destination_bytes += wire_length
+            flow.destination_flags |= parsed[1]
         if entry.tcp is not None:
-            closed = entry.tcp.see(flow, forward, parsed)
+            closed = entry.tcp.see(flow, forward, parsed, time_ns)
             if closed and not entry.closed:
                 self._close(entry, closed)
         elif parsed[4] and ("D" if forward else "d") not in flow.history:
@@ -102,23 +108,31 @@ class FlowTable:
         if time_ns - entry.flow.end_ns > entry.timeout_ns:
             self._finish(entry, "idle")
             return self._start(packet, parsed)
-        if parsed[1] & 0x12 == 0x02 and entry.tcp is not None:  # SYN without ACK
-            if entry.tcp.begins_anew(parsed[2], forward=forward, closed=entry.closed):
-                self._finish(entry, "end")
-                return self._start(packet, parsed)
-        elif time_ns >= entry.interim_ns:
+        syn = parsed[1] & 0x12 == 0x02  # without ACK
+        if syn and entry.tcp and entry.tcp.begins_anew(parsed[2], forward=forward, closed=entry.closed):
+            self._finish(entry, "end")
+            return self._start(packet, parsed)
+        if time_ns >= entry.interim_ns:
             self._interim(entry, time_ns)
         return hit
 
-    def expire(self, now_ns: int) -> None:
-        """End the flows whose time is over by `now_ns`."""
+    def expire(self, now_ns: int, most: int = NEVER) -> None:
+        """End the flows whose time is over by `now_ns`; look at `most` of them, the rest is due next time."""
         while self._seconds and self._seconds[0] * SECOND <= now_ns:
-            for entry in self._buckets.pop(heapq.heappop(self._seconds), ()):
-                deadline = entry.flow.end_ns + entry.timeout_ns
-                if deadline < now_ns:
-                    self._finish(entry, "idle")
-                else:
-                    self._schedule(entry, deadline)
+            bucket = self._buckets.get(self._seconds[0])
+            if bucket is None:
+                heapq.heappop(self._seconds)
+                continue
+            if not most:
+                break
+            most -= 1
+            entry = next(iter(bucket))
+            self._unschedule(entry)
+            deadline = entry.flow.end_ns + entry.timeout_ns
+            if deadline < now_ns:
+                self._finish(entry, "idle")
+            else:
+                self._schedule(entry, deadline)
         self._next_due_ns = self._seconds[0] * SECOND if self._seconds else NEVER
 
     def finish_all(self) -> Iterator[FlowRecord]:
@@ -170,10 +184,18 @@ class FlowTable:
         self.records.append(FlowRecord(flow, final=True))
 
     def _evict(self) -> None:
-        """End a flow of those that are next to be looked at: in constant time, and always the same one."""
-        while self._seconds[0] not in self._buckets:
-            heapq.heappop(self._seconds)
-        entry, _ = self._buckets[self._seconds[0]].popitem()
+        """End the flow whose time would be over first, to the second: the one that was idle for longest."""
+        while True:
+            bucket = self._buckets.get(self._seconds[0])
+            if bucket is None:
+                heapq.heappop(self._seconds)
+                continue
+            entry = next(iter(bucket))
+            deadline = entry.flow.end_ns + entry.timeout_ns
+            if deadline // SECOND + 1 <= entry.second:
+                break
+            self._unschedule(entry)  # it went on since
+            self._schedule(entry, deadline)
         self._finish(entry, "evicted")
 
     def _interim(self, entry: Entry, time_ns: int) -> None:

@@ -11,9 +11,9 @@ _SKIPPED = frozenset({0, 43, 60, 135, 139, 140})  # IPv6 extension headers of ei
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _MAX_EXTENSIONS = 16
 
-_v4 = Struct(">BxHHHxB").unpack_from
-_v6 = Struct(">HB").unpack_from
-_tcp = Struct(">I4xBBH").unpack_from
+_v4 = Struct(">BxHHHBB").unpack_from
+_v6 = Struct(">HBB").unpack_from
+_tcp = Struct(">IIBBH").unpack_from
 _short = Struct(">H").unpack_from
 
 
@@ -27,8 +27,9 @@ class Fragment(NamedTuple):
 class Segment(NamedTuple):
     """One IP packet, read: its flow's key, the transport's figures, and where its payload is.
 
-    `flags`, `sequence` and `window` are TCP's, else 0. `length` is the payload's on the wire. `protocol` is
-    the one after all extension headers, `payload` the offset of what the transport carries.
+    `flags`, `sequence`, `acknowledgement` and `window` are TCP's, else 0. `length` is the payload's on the
+    wire. `protocol` is the one after all extension headers, `payload` the offset of what the transport
+    carries, `ttl` the TTL or hop limit.
     """
 
     key: bytes
@@ -39,6 +40,8 @@ class Segment(NamedTuple):
     protocol: int
     payload: int
     fragment: Fragment | None
+    acknowledgement: int
+    ttl: int
 
 
 class _Header(NamedTuple):
@@ -49,6 +52,7 @@ class _Header(NamedTuple):
     payload: int
     end: int
     fragment: Fragment | None
+    ttl: int
 
 
 def segment(place: Place, data: bytes, wire_end: int) -> Segment | None:
@@ -64,7 +68,7 @@ def segment(place: Place, data: bytes, wire_end: int) -> Segment | None:
     if header.fragment is not None and not header.fragment.first:
         key = bytes((header.protocol,)) + header.addresses
         length = max(header.end - header.payload, 0)
-        return Segment(key, 0, 0, 0, length, header.protocol, len(data), header.fragment)
+        return Segment(key, 0, 0, 0, length, header.protocol, len(data), header.fragment, 0, header.ttl)
     return _transport(header, data)
 
 
@@ -72,7 +76,7 @@ def _ipv4(data: bytes, offset: int, wire_end: int) -> _Header | None:
     """RFC 791. A total length of 0: the network card had still to cut it, so it goes to the frame's end."""
     if len(data) < offset + 20:
         return None
-    first, total, name, piece, protocol = _v4(data, offset)
+    first, total, name, piece, ttl, protocol = _v4(data, offset)
     length = (first & 0x0F) * 4
     if first >> 4 != 4 or length < 20 or len(data) < offset + length:
         return None
@@ -84,14 +88,14 @@ def _ipv4(data: bytes, offset: int, wire_end: int) -> _Header | None:
     if piece & 0x3FFF:
         datagram = bytes((protocol,)) + addresses + name.to_bytes(2, "big")
         fragment = Fragment(datagram, first=not piece & 0x1FFF)
-    return _Header(protocol, addresses, offset + length, offset + total, fragment)
+    return _Header(protocol, addresses, offset + length, offset + total, fragment, ttl)
 
 
 def _ipv6(data: bytes, offset: int) -> _Header | None:
     """RFC 8200, with its extension headers up to the transport's or to a later fragment's payload."""
     if len(data) < offset + 40 or data[offset] >> 4 != 6:
         return None
-    length, protocol = _v6(data, offset + 4)
+    length, protocol, ttl = _v6(data, offset + 4)
     addresses = data[offset + 8 : offset + 40]
     at, end = offset + 40, offset + 40 + length
     if not length:
@@ -116,7 +120,7 @@ def _ipv6(data: bytes, offset: int) -> _Header | None:
             break
     else:
         return None
-    return _Header(protocol, addresses, at, end, fragment)
+    return _Header(protocol, addresses, at, end, fragment, ttl)
 
 
 def _authenticated(header: _Header, data: bytes) -> _Header | None:
@@ -147,17 +151,19 @@ def _transport(header: _Header, data: bytes) -> Segment | None:
 def _tcp_segment(key: bytes, header: _Header, data: bytes) -> Segment | None:
     """RFC 9293; options are not read, so they may be cut off."""
     at = header.payload
-    sequence, words, flags, window = _tcp(data, at + 4)
+    sequence, acked, words, flags, window = _tcp(data, at + 4)
     if words < 0x50:
         return None
     payload = at + (words >> 2 & 0x3C)
     length = max(header.end - payload, 0)
-    return Segment(key + data[at : at + 4], flags, sequence, window, length, TCP, payload, header.fragment)
+    key += data[at : at + 4]
+    figures = flags, sequence, window, length
+    return Segment(key, *figures, TCP, payload, header.fragment, acked, header.ttl)
 
 
 def _plain(key: bytes, header: _Header, payload: int) -> Segment:
     rest = max(header.end - payload, 0)
-    return Segment(key, 0, 0, 0, rest, header.protocol, payload, header.fragment)
+    return Segment(key, 0, 0, 0, rest, header.protocol, payload, header.fragment, 0, header.ttl)
 
 
 def _icmp_types(protocol: int, kind: int, code: int) -> bytes:

@@ -11,32 +11,33 @@ from producers.engine.twin.ip import Fragment, Segment, segment
 from producers.engine.twin.links import LINKS, Trace
 from producers.engine.twin.tunnels import UDP_PORTS, inside
 
-Parsed = tuple[bytes, int, int, int, int, tuple[Fragment, ...]]
-"""Key; TCP flags, sequence number, window; the payload's length on the wire; its fragments, outermost first."""
+Parsed = tuple[bytes, int, int, int, int, tuple[Fragment, ...], int, int]
+"""Key; TCP flags, sequence number, window; the payload's length on the wire; its fragments, outermost first;
+TCP's acknowledgement number; TTL or hop limit."""
 
 NOT_IP, MALFORMED = 0, 1
 MAX_NESTING = 8
 
 _ETHERNET, _FAST_LENGTH = 1, 54
 # EtherType, version and header length, total length, fragment, protocol, addresses and ports,
-# sequence number, TCP header length, flags, window
-_fast = Struct(">12xHBxHxxHxBxx12sI4xBBH").unpack_from
+# sequence and acknowledgement numbers, TCP header length, flags, window
+_fast = Struct(">12xHBxHxxHBBxx12sIIBBH").unpack_from
 _ports = Struct(">HH").unpack_from
 
 
 def parse(linktype: int, data: bytes, wire_length: int) -> Parsed | int:
     """Read one frame; NOT_IP if it claims no IP packet, MALFORMED if that packet's headers do not parse."""
     if linktype == _ETHERNET and len(data) >= _FAST_LENGTH:
-        kind, first, total, piece, protocol, ends, sequence, words, flags, window = _fast(data)
+        kind, first, total, piece, ttl, protocol, ends, sequence, acked, words, flags, window = _fast(data)
         if kind == 0x0800 and first == 0x45 and not piece & 0x3FFF:
             if protocol == TCP:
                 if total >= 40 and words >= 0x50:
                     length = total - 20 - (words >> 2 & 0x3C)
-                    return b"\x06" + ends, flags, sequence, window, max(length, 0), ()
+                    return b"\x06" + ends, flags, sequence, window, max(length, 0), (), acked, ttl
             elif protocol == UDP and total >= 28:
                 source, destination = _ports(ends, 8)
                 if source not in UDP_PORTS and destination not in UDP_PORTS:
-                    return b"\x11" + ends, 0, 0, 0, total - 28, ()
+                    return b"\x11" + ends, 0, 0, 0, total - 28, (), 0, ttl
     return trace(linktype, data, wire_length, None)
 
 
@@ -59,7 +60,8 @@ def trace(linktype: int, data: bytes, wire_length: int, notes: Trace | None) -> 
             notes.outer = (kind, outer.key)
         if found.fragment:
             fragments = (*fragments, found.fragment)
-    return found.key, found.flags, found.sequence, found.window, found.length, fragments
+    figures = found.flags, found.sequence, found.window, found.length
+    return (found.key, *figures, fragments, found.acknowledgement, found.ttl)
 
 
 def _unwrap(outer: Segment, data: bytes, wire_length: int) -> tuple[str, Segment] | None:
