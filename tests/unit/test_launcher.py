@@ -153,6 +153,23 @@ def test_the_package_that_is_named_is_one_that_apt_has(launcher: Launcher) -> No
     assert "--no-install-recommends python3.12 python3.12-venv'" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        (["engine", "--json"], "tshark nginx-light curl ethtool openssl iproute2"),
+        (["producer", "--capture", "x.pcap"], "tshark"),
+        (["memory"], "tshark"),
+    ],
+)
+def test_a_benchmark_gets_the_programs_that_its_capture_is_recorded_with(
+    launcher: Launcher, arguments: list[str], packages: str
+) -> None:
+    launcher.make_environment()
+    launcher.stand_in("apt-get")
+    ended = launcher.run("bench", *arguments, user=NOBODY if os.geteuid() == 0 else None)
+    assert f"--no-install-recommends {packages}'" in ended.stderr
+
+
 def test_a_machine_without_apt_is_told_what_is_missing(launcher: Launcher) -> None:
     launcher.make_environment()
     ended = launcher.run("decode", "x.pcap")

@@ -1,0 +1,112 @@
+"""Complete flow records of a capture, on one core: our engine against nfstream.
+
+Both read the same file from the page cache and make every flow's record. nfstream runs in its lightest
+configuration for plain flow records: no protocol recognition, no statistics, one meter, our timeouts. It runs
+in two processes of its own, here on the same core, as ours is in one. Start-up and compiled code are not timed
+on our side, nor is Python's start on theirs.
+"""
+
+import contextlib
+import io
+import sys
+import time
+from typing import Any
+
+from bench.support import captures
+from bench.support.measure import in_child, in_turn, pin_to_one_core, tell
+from bench.support.report import Options, Report, Row
+
+_TIMEOUTS = {"idle_timeout": 300, "active_timeout": 1800}
+_NFSTREAM = {
+    "n_dissections": 0,
+    "statistical_analysis": False,
+    "splt_analysis": 0,
+    "n_meters": 1,
+    **_TIMEOUTS,
+}
+
+
+def run(options: Options) -> Report:
+    """Packets per second of both, and their ratio: how many times faster ours is."""
+    path = captures.named(options.capture) if options.capture else captures.bulk()
+    captures.warm(path)
+    ours, theirs = in_turn(
+        lambda: in_child("bench.engine", "ours", str(path)),
+        lambda: in_child("bench.engine", "theirs", str(path)),
+        options.runs,
+    )
+    for side in (ours, theirs):
+        side["packets_per_second"] = round(ours["packets"] / side["seconds"])
+    ratio = round(theirs["seconds"] / ours["seconds"], 2)
+    figures = {
+        "bench": "engine",
+        "capture": str(path),
+        "packets": ours["packets"],
+        "packets_per_second": ours["packets_per_second"],
+        "bits_per_second": round(ours["bytes"] * 8 / ours["seconds"]),
+        "ratio": ratio,
+        "ours": ours,
+        "theirs": {"name": theirs.pop("name"), "options": _NFSTREAM, **theirs},
+    }
+    rows = [
+        _row("packets/s", "packets_per_second", ours, theirs, f"{ratio:.1f}"),
+        Row("seconds", f"{ours['seconds']:.3f}", f"{theirs['seconds']:.3f}"),
+        _row("flows", "flows", ours, theirs),
+        _row("packets in flows", "in_flows", ours, theirs),
+        Row("Gb/s", f"{figures['bits_per_second'] / 1e9:.1f}"),
+    ]
+    return Report(f"engine: flow records of {path.name}, {ours['packets']:,} packets", figures, rows)
+
+
+def _row(what: str, name: str, ours: dict[str, Any], theirs: dict[str, Any], ratio: str = "") -> Row:
+    return Row(what, f"{ours[name]:,}", f"{theirs[name]:,}", ratio)
+
+
+def ours(path: str) -> dict[str, Any]:
+    """Read the capture and make all its flow records, once."""
+    from producers.engine.engine import FlowEngine  # noqa: PLC0415  # each side's process loads only its own
+    from producers.sources.opening import open_path  # noqa: PLC0415  # as above
+
+    for block in open_path(path).blocks():  # compiled code is loaded, the file is opened for the first time
+        FlowEngine().feed(block)
+        break
+    flows = in_flows = size = 0
+    begin = time.perf_counter()
+    engine = FlowEngine()
+    for block in open_path(path).blocks():
+        size += int(block.wire.sum())
+        for _, (flow, final) in engine.feed(block).records:
+            if final:
+                flows += 1
+                in_flows += flow.source_packets + flow.destination_packets
+    for flow, final in engine.close():
+        if final:
+            flows += 1
+            in_flows += flow.source_packets + flow.destination_packets
+    seconds = time.perf_counter() - begin
+    packets = engine.accounting.read
+    return {"seconds": seconds, "packets": packets, "bytes": size, "flows": flows, "in_flows": in_flows}
+
+
+def theirs(path: str) -> dict[str, Any]:
+    """The same by nfstream."""
+    import nfstream  # type: ignore[import-untyped]  # noqa: PLC0415  # as above
+
+    flows = in_flows = 0
+    begin = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells there how many meters it takes
+        for flow in nfstream.NFStreamer(source=path, **_NFSTREAM):
+            flows += 1
+            in_flows += flow.bidirectional_packets
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "flows": flows,
+        "in_flows": in_flows,
+        "name": f"nfstream {nfstream.__version__}",
+    }
+
+
+if __name__ == "__main__":
+    pin_to_one_core()
+    tell({"ours": ours, "theirs": theirs}[sys.argv[1]](sys.argv[2]))
