@@ -103,6 +103,13 @@ class WorkerSettings(_Section):
     rules: list[Path] = Field(default_factory=list)
 
 
+class TsharkSettings(_Section):
+    """The children that dissect packets: how many (0: by the cores and the capture's size), bytes that each may fill."""
+
+    children: int = Field(default=0, ge=0, le=64)
+    memory: int = Field(default=1 << 30, ge=64 << 20)
+
+
 class Settings(BaseSettings):
     """All settings. Nested names take two underscores: NETFLIGHT_KAFKA__BOOTSTRAP."""
 
@@ -117,6 +124,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    tshark: TsharkSettings = Field(default_factory=TsharkSettings)
 
     @classmethod
     def settings_customise_sources(
