@@ -1,26 +1,33 @@
 """From one source to events: source -> engine -> tshark -> decoders -> transactions -> events, in order.
 
-The engine's packets and flow records stand in one queue; tshark answers packets in the order it got them, so
-a flow record is told only after the last of the flow's packets has been decoded.
+Packets that are decoded and flow records stand in one queue, in the packets' order; tshark's answers are taken at its
+head, so events come out in that order however many children work, and a flow's record is told only after the last
+of its packets has been decoded.
 """
 
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from producers.decoders.base import Decoder
 from producers.decoders.builder import EventBuilder
-from producers.decoders.protocols import QUOTING, application_protocols
+from producers.decoders.lane import Lane
+from producers.decoders.pool import Pool
+from producers.decoders.records import Reader
 from producers.decoders.registry import decoder_for
-from producers.decoders.transactions import Tracker, Transaction, tracker_for
-from producers.decoders.tree import Tree, layers_of
-from producers.decoders.tshark import MAX_LINKTYPE, Tshark, TsharkEndedError, layers
+from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
+from producers.decoders.tree import Tree
 from producers.decoders.unit import Place
-from producers.engine.model import Accounting, Decided, Engine, Flow, FlowRecord, Verdict
-from producers.sources.packet import RawPacket, Source
+from producers.engine.kernel.layout import DECODE, Kind
+from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
+from producers.sources.packet import Block, Source
 from runtime.errors import CaptureError, DecoderError, NetflightError
 from runtime.telemetry import Telemetry
 from schemas.events import Event
@@ -28,19 +35,30 @@ from schemas.model import datasets
 
 Emit = Callable[[Event], None]
 Progress = Callable[[Accounting, float | None], None]
+Waiting = tuple[Lane, int, int, Flow | None, bool, int, str]
+"""A packet that tshark will answer: its lane, frame, time, flow, direction, payload length and interface."""
 
-_MAX_BACKLOG = 4 << 20
-_MAX_PENDING = 20_000
-# Decoding of a capture is given up after so many deaths of tshark with fewer answers between any two of them.
-_MAX_DEATHS = 20
-_ANSWERS_BETWEEN = 10_000
-# A kind of link is not tried again after tshark has refused so many of its packets.
-_MAX_REFUSALS = 3
+_MAX_BACKLOG = 8 << 20
+_MAX_WAITING = 40_000
+_MAX_PROTOCOLS = 16
 _QUIET_SECONDS = 0.2
+_FLOW = int(Kind.FLOW)
 # What a fault in a decoder raises.
 _SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 _log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """Keeps packets; hears of every batch."""
+
+    def write(self, batch: Batch) -> None:
+        """Keep what the policy says of a batch."""
+        ...
+
+    def close(self) -> None:
+        """No batch follows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,11 +83,6 @@ def decode_plan() -> DecodePlan:
     return DecodePlan(tuple(sorted(by_layer)), preferences, decoders, by_layer)
 
 
-def start_tshark(plan: DecodePlan) -> Tshark:
-    """Start a tshark for the plan; it is ready before its first packet, so it can be started ahead."""
-    return Tshark(plan.protocols, plan.preferences)
-
-
 class Pipeline:
     """Decodes one source to its end and hands every event to `emit`, in the order of the packets."""
 
@@ -78,25 +91,22 @@ class Pipeline:
         source: Source,
         engine: Engine,
         plan: DecodePlan,
+        pool: Pool,
         *,
         builder: EventBuilder,
         emit: Emit,
         telemetry: Telemetry,
-        tshark: Tshark | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        self._source, self._engine, self._plan = source, engine, plan
-        self._builder, self._emit, self._telemetry = builder, emit, telemetry
-        self._tshark: Tshark | None = tshark or start_tshark(plan)
-        self._queue: deque[Place | FlowRecord] = deque()
+        self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
+        self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
+        self._reader = Reader(frozenset(plan.by_layer))
+        self._queue: deque[Waiting | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
+        self._protocols: dict[int, list[str]] = {}
         self._now_ns = 0
-        self._deaths = 0
-        self._answers = 0
-        self._refusals: Counter[int] = Counter()
-        self._refused: dict[int, str] = {}
-        self._given_up = ""
-        self._error: NetflightError | None = None
+        self._due_ns = NEVER
 
     @property
     def accounting(self) -> Accounting:
@@ -110,136 +120,131 @@ class Pipeline:
         Raises, after everything else was told, the CaptureError of a damaged capture, or the DecoderError of a
         tshark that died too often: then the flows are complete and the packets left are counted as undecoded.
         """
+        error: NetflightError | None = None
         try:
-            for block in self._blocks():
-                if block is None:
-                    self._idle()
-                else:
-                    self._take(block)
-                if progress is not None:
-                    progress(self.accounting, self._source.progress)
-                if stop.is_set():
-                    self._source.stop()
-            for record in self._engine.close():
-                self._queue.append(record)
+            try:
+                self._read(stop, progress)
+            except CaptureError as cut_short:
+                error = cut_short
+            self._queue.extend(self._engine.close())
             self._finish()
         finally:
-            if self._tshark is not None:
-                self._tshark.close()
-        if self._error is not None:
-            raise self._error
+            self._pool.close()
+        given_up = self._pool.error
+        if given_up is not None and error is None:
+            what = f"{self._source.path or 'live'}: decoding given up: {given_up.what}"
+            error = DecoderError(what, given_up.hint)
+        if error is not None:
+            raise error
 
-    def _blocks(self) -> Iterator[list[Decided | FlowRecord] | None]:
-        """Yield what the engine says of each block; None where a live source is quiet."""
-        try:
-            for block in self._source.blocks():
-                yield list(self._engine.feed(block)) if block else None
-        except CaptureError as error:
-            self._error = error
+    def _read(self, stop: threading.Event, progress: Progress | None) -> None:
+        for block in self._source.blocks():
+            if len(block):
+                self._take(block)
+            else:
+                self._idle()
+            if progress is not None:
+                progress(self.accounting, self._source.progress)
+            if stop.is_set():
+                self._source.stop()
 
-    def _take(self, items: list[Decided | FlowRecord]) -> None:
-        path = self._source.path
-        for item in items:
-            if isinstance(item, FlowRecord):
-                self._queue.append(item)
-            elif item.verdict is Verdict.DECODE:
-                packet = item.packet
-                place = Place(
-                    packet.frame,
-                    packet.time_ns,
-                    item.flow,
-                    item.from_initiator,
-                    item.payload_length,
-                    packet.interface,
-                    path,
-                )
-                self._hand_over(place, packet)
+    def _take(self, block: Block) -> None:
+        batch = self._engine.feed(block)
+        if self._recorder is not None:
+            self._recorder.write(batch)
+        self._queue_up(batch)
         self._exchange(0.0)
-        while self._tshark and (self._tshark.backlog > _MAX_BACKLOG or self._tshark.pending > _MAX_PENDING):
-            self._exchange(1.0)
+        while self._pool.backlog > _MAX_BACKLOG or len(self._queue) > _MAX_WAITING:
+            self._exchange(0.05)
 
-    def _hand_over(self, place: Place, packet: RawPacket) -> None:
-        reason = self._given_up or self._refused.get(packet.linktype)
-        if packet.linktype > MAX_LINKTYPE:
-            reason = "tshark has no link types beyond 65,535"
-        if reason or self._tshark is None:
-            self._telemetry.count("undecoded", reason or "")
-            return
-        self._queue.append(place)
-        self._tshark.write(packet)
+    def _queue_up(self, batch: Batch) -> None:
+        """Put a batch's records and the packets that tshark gets into the queue, in order."""
+        chosen = np.flatnonzero(batch.facts["verdict"] & DECODE)
+        indexes, waiting = chosen, []
+        if len(chosen):
+            indexes, lanes = self._pool.feed(batch.block, batch.facts, chosen)
+            waiting = _waiting(batch, indexes, lanes)
+            self._telemetry.count("decoded", amount=len(waiting))
+        queue, begin = self._queue, 0
+        if batch.records:
+            before = np.searchsorted(indexes, [place for place, _ in batch.records]).tolist()
+            for end, (_, record) in zip(before, batch.records, strict=True):
+                queue.extend(waiting[begin:end])
+                queue.append(record)
+                begin = end
+        queue.extend(waiting[begin:])
 
     def _exchange(self, seconds: float) -> None:
-        records: list[bytes] = []
-        if self._tshark is not None:
-            try:
-                records = self._tshark.exchange(seconds)
-            except TsharkEndedError as error:
-                self._replace_tshark(error)
-        self._answer(records)
+        self._pool.exchange(seconds)
+        self._answer()
 
     def _idle(self) -> None:
         """Nothing came for a while: let what has waited too long go, by the clock."""
-        if self._tshark is not None and self._tshark.pending:
-            self._tshark.nudge()
-            self._exchange(_QUIET_SECONDS)
+        self._pool.nudge()
+        self._exchange(_QUIET_SECONDS if self._pool.pending else 0.0)
         now_ns = time.time_ns()
         self._queue.extend(self._engine.advance(now_ns))
-        if self._tshark is None or not self._tshark.pending:
+        if not self._pool.pending:
             self._now_ns = max(self._now_ns, now_ns)
             self._expire()
-        self._answer([])
+        self._answer()
 
     def _finish(self) -> None:
-        finished = False
-        while self._tshark is not None and not finished:
-            try:
-                for records in self._tshark.finish():
-                    self._answer(records)
-                finished = True
-            except TsharkEndedError as error:
-                self._replace_tshark(error)
-        self._answer([])
+        for _ in self._pool.finish():
+            self._answer()
+        self._answer()
         for tracker in self._all_trackers:
             self._tell(tracker, tracker.close())
 
-    def _answer(self, records: list[bytes]) -> None:
-        """Match tshark's records with the packets that wait for them; tell the flow records in between."""
+    def _answer(self) -> None:
+        """Take what is answered off the queue's head: decode packets, tell flow records."""
         queue = self._queue
-        self._answers += len(records)
-        for record in records:
-            self._tell_flows()
-            place = queue.popleft()
-            if isinstance(place, Place):
-                self._decode(place, record)
-        self._tell_flows()
+        while queue:
+            item = queue[0]
+            if isinstance(item, FlowRecord):
+                self._tell_flow(item)
+            else:
+                answers = item[0].answers
+                if not answers:
+                    return
+                answer = answers.popleft()
+                if answer is not None:
+                    self._decode(item, answer)
+            queue.popleft()
 
-    def _tell_flows(self) -> None:
-        queue = self._queue
-        while queue and isinstance(queue[0], FlowRecord):
-            record = queue.popleft()
-            if isinstance(record, FlowRecord):
-                if record.final:
-                    for tracker in self._all_trackers:
-                        self._tell(tracker, tracker.end(record.flow))
-                self._emit_event(self._builder.flow(record, self._source.path))
+    def _tell_flow(self, record: FlowRecord) -> None:
+        flow = record.flow
+        if record.final:
+            for tracker in self._all_trackers:
+                self._tell(tracker, tracker.end(flow))
+            self._pool.over(flow.uid)
+            flow.protocols = self._protocols.pop(flow.uid, flow.protocols)
+        else:
+            flow.protocols = self._protocols.get(flow.uid, flow.protocols)
+        self._emit_event(self._builder.flow(record, self._source.path))
 
-    def _decode(self, place: Place, record: bytes) -> None:
-        if place.time_ns > self._now_ns:
-            self._now_ns = place.time_ns
-            self._expire()
-        found = layers(record)
-        if found is None:
+    def _decode(self, waiting: Waiting, record: bytes) -> None:
+        _, frame, time_ns, flow, forward, length, interface = waiting
+        if time_ns > self._now_ns:
+            self._now_ns = time_ns
+            if time_ns > self._due_ns:
+                self._expire()
+        reading = self._reader.read(record)
+        if reading is None:
             self._telemetry.count("undecoded", "record")
             return
-        if place.flow is not None:
-            _remember_protocols(place.flow, found)
-        for name, value in found.items():
-            decoder = self._plan.by_layer.get(name)
-            if decoder is not None:
-                for layer in layers_of(value):
-                    self._units(decoder, layer, name, place)
-            if name in QUOTING:
-                return  # what follows is quoted in the error, and was not sent by anybody
+        if flow is not None:
+            self._remember(flow.uid, reading.protocols[flow.tunnel is not None])
+        if reading.layers:
+            place = Place(frame, time_ns, flow, forward, length, interface, self._source.path)
+            for name, layer in reading.layers:
+                self._units(self._plan.by_layer[name], layer, name, place)
+
+    def _remember(self, uid: int, names: tuple[str, ...]) -> None:
+        known = self._protocols.setdefault(uid, [])
+        for name in names:
+            if name not in known and len(known) < _MAX_PROTOCOLS:
+                known.append(name)
 
     def _units(self, decoder: Decoder, layer: Tree, protocol: str, place: Place) -> None:
         tracker = self._trackers[decoder.dataset.name]
@@ -250,10 +255,12 @@ class Pipeline:
             return
         for unit in units:
             self._tell(tracker, tracker.add(unit))
+        self._due_ns = min(self._due_ns, tracker.due_ns)
 
     def _expire(self) -> None:
         for tracker in self._all_trackers:
             self._tell(tracker, tracker.expire(self._now_ns))
+        self._due_ns = min(tracker.due_ns for tracker in self._all_trackers)
 
     def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
         for transaction in transactions:
@@ -275,44 +282,23 @@ class Pipeline:
         self._telemetry.count("events", event["event"]["dataset"])
         self._emit(event)
 
-    def _replace_tshark(self, error: TsharkEndedError) -> None:
-        """Go on with a new tshark after the packet that the old one ended on, which is not decoded."""
-        if self._tshark is None:
-            return
-        unanswered = self._tshark.unanswered
-        self._tshark.close()
-        self._tshark = None
-        self._tell_flows()
-        if unanswered:
-            self._queue.popleft()
-            self._telemetry.count("undecoded", error.reason)
-            self._judge(error, unanswered.popleft().linktype)
-        if not self._given_up:
-            self._tshark = start_tshark(self._plan)
-        waiting, self._queue = self._queue, deque()
-        for item in waiting:
-            if isinstance(item, FlowRecord):
-                self._queue.append(item)
-            else:
-                self._hand_over(item, unanswered.popleft())
 
-    def _judge(self, error: TsharkEndedError, linktype: int) -> None:
-        """Decide what is not tried again: a kind of link that tshark refuses, all where it dies again and again."""
-        if error.refused:
-            self._refusals[linktype] += 1
-            if self._refusals[linktype] >= _MAX_REFUSALS:
-                self._refused[linktype] = f"tshark refused link type {linktype}"
-            return
-        self._deaths = self._deaths + 1 if self._answers < _ANSWERS_BETWEEN else 1
-        self._answers = 0
-        if self._deaths >= _MAX_DEATHS:
-            self._given_up = f"{error.reason} {self._deaths} times"
-            what = f"{self._source.path or 'live'}: decoding given up: {error.what}, {self._deaths} times"
-            self._error = self._error or DecoderError(what, error.hint)
-
-
-def _remember_protocols(flow: Flow, found: Tree) -> None:
-    known = flow.protocols
-    for name in application_protocols(found, tunnelled=flow.tunnel is not None):
-        if name not in known and len(known) < 16:
-            known.append(name)
+def _waiting(batch: Batch, indexes: NDArray[np.int64], lanes: list[Lane]) -> list[Waiting]:
+    """What the queue keeps of packets, by their indexes."""
+    block, facts = batch.block, batch.facts[indexes]
+    uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
+    _, first, which = np.unique(uids, return_index=True, return_inverse=True)
+    flows = [batch.flow(index) for index in indexes[first].tolist()]
+    names = [name for name, _ in block.interfaces]
+    return list(
+        zip(
+            lanes,
+            (indexes + block.first_frame).tolist(),
+            block.time_ns[indexes].tolist(),
+            [flows[place] for place in which.tolist()],
+            (facts["forward"] == 1).tolist(),
+            facts["length"].tolist(),
+            [names[number] for number in block.interface[indexes].tolist()],
+            strict=True,
+        )
+    )

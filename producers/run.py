@@ -1,34 +1,47 @@
 """Running sources one after the other: what `decode` and `capture` have in common.
 
-A bad capture is an error in the outcome; the others are still decoded. The next tshark starts while the one
-before it works, because a capture must not see the state that another has left in tshark.
+A bad capture is an error in the outcome; the others are still decoded. The tsharks of the next capture start while
+those before them work, because a capture must not see the state that another has left in tshark.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from producers.decoders.builder import EventBuilder
+from producers.decoders.pool import Limits, Pool, default_children, started
+from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark
-from producers.engine.twin.engine import FlowEngine
-from producers.engine.model import Accounting
-from producers.pipeline import DecodePlan, Emit, Pipeline, decode_plan, start_tshark
-from producers.sources.opening import Skipped, expand, open_path
+from producers.engine.engine import FlowEngine
+from producers.engine.model import Accounting, Engine
+from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
+from producers.sources.opening import STDIN, Skipped, expand, open_path
 from producers.sources.packet import Source
 from runtime.errors import NetflightError
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry, peak_rss_bytes
 
+# A capture of less, in bytes, is decoded sooner by one tshark than two can be started.
+_SMALL = 4 << 20
+
 
 @dataclass
 class Outcome:
-    """What a run did: the accounting over all sources, what was wrong, what was passed over."""
+    """What a run did: the accounting over all sources, what was wrong, what was passed over.
+
+    `restarts` has how often each child of the pool was started again, `quarantined` the files with packets that a
+    tshark died on.
+    """
 
     accounting: Accounting = field(default_factory=Accounting)
     errors: list[NetflightError] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     captures: int = 0
+    restarts: list[int] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
 
     def summary(self) -> dict[str, Any]:
@@ -41,9 +54,14 @@ class Outcome:
                 "in_flows": accounting.in_flows,
                 "not_ip": accounting.not_ip,
                 "malformed": accounting.malformed,
+                "ignored": accounting.ignored,
                 "dropped": accounting.dropped,
             },
+            "decoded": self.telemetry.total("decoded"),
             "undecoded": self.telemetry.labels("undecoded"),
+            "lost": self.telemetry.labels("lost"),
+            "restarts": self.restarts,
+            "quarantined": self.quarantined,
             "events": self.telemetry.labels("events"),
             "published": self.telemetry.total("published"),
             "captures": self.captures,
@@ -61,7 +79,15 @@ class Outcome:
         total.in_flows += accounting.in_flows
         total.not_ip += accounting.not_ip
         total.malformed += accounting.malformed
+        total.ignored += accounting.ignored
         total.dropped += accounting.dropped
+
+    def add_restarts(self, restarts: Sequence[int]) -> None:
+        """Add how often each child of a pool was started again."""
+        more = len(restarts) - len(self.restarts)
+        self.restarts += [0] * more
+        for number, times in enumerate(restarts):
+            self.restarts[number] += times
 
 
 # Hears of the capture being read, the packets read so far in all, and its share that is done.
@@ -80,15 +106,17 @@ class Runner:
     stop: threading.Event
     progress: Progress | None = None
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
+    recorder: Recorder | None = None
 
     def run_paths(self, paths: Sequence[str]) -> Outcome:
         """Decode captures, folders and `-`, in their order."""
         expanded = expand(paths)
         outcome = Outcome(skipped=list(expanded.skipped), telemetry=self.telemetry)
         plan = decode_plan()
-        ahead: Tshark | None = None
+        ahead: list[Tshark] = []
+        captures = expanded.captures
         try:
-            for index, path in enumerate(expanded.captures):
+            for index, path in enumerate(captures):
                 if self.stop.is_set():
                     break
                 try:
@@ -96,33 +124,51 @@ class Runner:
                 except NetflightError as error:
                     outcome.errors.append(error)
                     continue
-                tshark = ahead or start_tshark(plan)
-                more = index + 1 < len(expanded.captures)
-                ahead = start_tshark(plan) if more else None
-                self._run(source, outcome, plan, tshark)
+                children = ahead or self._children(plan, path)
+                ahead = self._children(plan, captures[index + 1]) if index + 1 < len(captures) else []
+                self._run(source, outcome, plan, children)
         finally:
-            if ahead is not None:
-                ahead.close()
+            for child in ahead:
+                child.close()
         return outcome
 
     def run_source(self, source: Source) -> Outcome:
         """Decode one source, an interface for example."""
         outcome = Outcome(telemetry=self.telemetry)
         plan = decode_plan()
-        self._run(source, outcome, plan, start_tshark(plan))
+        self._run(source, outcome, plan, self._children(plan, STDIN))
         return outcome
 
-    def _run(self, source: Source, outcome: Outcome, plan: DecodePlan, tshark: Tshark) -> None:
+    def _children(self, plan: DecodePlan, path: str) -> list[Tshark]:
+        """Start the tsharks for a capture: as many as the settings say, one for a small file."""
+        file = Path(path)
+        small = path != STDIN and file.is_file() and file.stat().st_size < _SMALL
+        count = self.settings.tshark.children or (1 if small else default_children())
+        return started(self._starter(plan), count)
+
+    def _starter(self, plan: DecodePlan) -> Callable[[], Tshark]:
+        return partial(Tshark, plan.protocols, plan.preferences, self.settings.tshark.memory)
+
+    def _run(self, source: Source, outcome: Outcome, plan: DecodePlan, children: list[Tshark]) -> None:
         before = outcome.accounting.read
         settings = self.settings
+        quarantine = Quarantine(settings.state / "quarantine")
+        pool = Pool(
+            self._starter(plan),
+            self.telemetry,
+            children=children,
+            quarantine=quarantine,
+            limits=Limits(settings.tshark.memory),
+        )
         pipeline = Pipeline(
             source,
-            FlowEngine(),
+            self._engine(),
             plan,
+            pool,
             builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
             emit=self.emit,
             telemetry=self.telemetry,
-            tshark=tshark,
+            recorder=self.recorder,
         )
         outcome.captures += 1
 
@@ -136,3 +182,8 @@ class Runner:
             outcome.errors.append(error)
         finally:
             outcome.absorb(pipeline.accounting)
+            outcome.add_restarts(pool.restarts)
+            outcome.quarantined += quarantine.files
+
+    def _engine(self) -> Engine:
+        return FlowEngine()

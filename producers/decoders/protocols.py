@@ -1,6 +1,6 @@
 """Which application protocols a packet carries, from the order of tshark's layers."""
 
-from producers.decoders.tree import Tree
+from collections.abc import Sequence
 
 _TRANSPORTS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp"})
 _NETWORKS = frozenset({"ip", "ipv6"})
@@ -54,9 +54,8 @@ PROTOCOL_NAMES = {
 }
 
 
-def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
-    """The application protocols of a packet, outermost first, in the names of `network.protocol`."""
-    names = list(layers)
+def application_protocols(names: Sequence[str], *, tunnelled: bool) -> list[str]:
+    """The application protocols of a packet by the names of its layers, outermost first, as in `network.protocol`."""
     found = []
     for name in names[_above_transport(names) :]:
         framing = name in _NOT_PROTOCOLS or "." in name or name.startswith("_")
@@ -70,7 +69,7 @@ def application_protocols(layers: Tree, *, tunnelled: bool) -> list[str]:
     return found
 
 
-def _above_transport(names: list[str]) -> int:
+def _above_transport(names: Sequence[str]) -> int:
     """Where the layers above the last transport begin, or above IP where there is none; else past the end."""
     for below in (_TRANSPORTS, _NETWORKS):
         places = [index for index, name in enumerate(names) if name in below]

@@ -14,6 +14,7 @@ from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
 
 _MAX_PARTS = 64
+NEVER = 1 << 96
 
 
 class Transaction(NamedTuple):
@@ -35,6 +36,11 @@ class Tracker:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self._timeout_ns = int(decoder.transaction.timeout * NANOSECONDS)
+
+    @property
+    def due_ns(self) -> int:
+        """After which packet time `expire` has something to tell."""
+        return NEVER
 
     def add(self, unit: Unit) -> Iterator[Transaction]:
         """Take a unit in; yield the transactions that are complete with it."""
@@ -70,19 +76,24 @@ class PairTracker(Tracker):
         self._by_age: deque[_Waiting] = deque()
         self._done = 0
 
+    @property
+    def due_ns(self) -> int:
+        """After which packet time the oldest request has waited too long."""
+        return self._by_age[0].unit.place.time_ns + self._timeout_ns if self._by_age else NEVER
+
     def add(self, unit: Unit) -> Iterator[Transaction]:
         """Keep a request; yield a response with its request, or alone where none waits."""
         if unit.role is Role.SINGLE:
             yield Transaction(request=unit, response=None)
             return
-        flow = None if self.decoder.transaction.any_flow else unit.place.flow
-        where = (id(flow), *unit.key)
+        flow = unit.place.flow
+        where = (None if flow is None or self.decoder.transaction.any_flow else flow.uid, *unit.key)
         if unit.role is Role.REQUEST:
             waiting = _Waiting(unit, where)
             self._by_key.setdefault(where, deque()).append(waiting)
             self._by_age.append(waiting)
-            if unit.place.flow is not None:
-                self._by_flow.setdefault(id(unit.place.flow), []).append(waiting)
+            if flow is not None:
+                self._by_flow.setdefault(flow.uid, []).append(waiting)
             return
         found = self._find(where, unit)
         if self.decoder.interim(unit):
@@ -106,7 +117,7 @@ class PairTracker(Tracker):
 
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield the unanswered requests of a flow."""
-        for waiting in self._by_flow.pop(id(flow), ()):
+        for waiting in self._by_flow.pop(flow.uid, ()):
             yield from self._give_up(waiting)
 
     def close(self) -> Iterator[Transaction]:
@@ -125,11 +136,12 @@ class PairTracker(Tracker):
         queue.remove(waiting)
         if not queue:
             del self._by_key[waiting.where]
-        of_flow = self._by_flow.get(id(waiting.unit.place.flow))
-        if of_flow is not None:
+        flow = waiting.unit.place.flow
+        of_flow = self._by_flow.get(flow.uid) if flow is not None else None
+        if flow is not None and of_flow is not None:
             of_flow.remove(waiting)
             if not of_flow:
-                del self._by_flow[id(waiting.unit.place.flow)]
+                del self._by_flow[flow.uid]
         self._compact()
 
     def _compact(self) -> None:
@@ -142,9 +154,8 @@ class PairTracker(Tracker):
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    flow: Flow | None
+    flow: Flow
     parts: list[Unit] = field(default_factory=list)
-    told: bool = False
 
 
 class ConnectionTracker(Tracker):
@@ -153,7 +164,14 @@ class ConnectionTracker(Tracker):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
         self._open: OrderedDict[int, _Connection] = OrderedDict()
-        self._told: dict[int, Flow] = {}
+        self._told: set[int] = set()
+
+    @property
+    def due_ns(self) -> int:
+        """After which packet time the oldest connection has taken too long."""
+        if not self._open:
+            return NEVER
+        return next(iter(self._open.values())).parts[0].place.time_ns + self._timeout_ns
 
     def add(self, unit: Unit) -> Iterator[Transaction]:
         """Add a part; yield the connection when it has told all."""
@@ -161,13 +179,13 @@ class ConnectionTracker(Tracker):
         if flow is None:
             yield Transaction(None, None, (unit,))
             return
-        if id(flow) in self._told:
+        if flow.uid in self._told:
             return
-        connection = self._open.setdefault(id(flow), _Connection(flow))
+        connection = self._open.setdefault(flow.uid, _Connection(flow))
         if not _repeats(connection.parts, unit):
             connection.parts.append(unit)
         if self.decoder.told_all(connection.parts) or len(connection.parts) == _MAX_PARTS:
-            yield from self._tell(self._open.pop(id(flow)), more=True)
+            yield from self._tell(self._open.pop(flow.uid), more=True)
 
     def expire(self, now_ns: int) -> Iterator[Transaction]:
         """Yield the connections whose handshake has taken too long."""
@@ -180,8 +198,8 @@ class ConnectionTracker(Tracker):
 
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield what is known of a connection whose flow has ended."""
-        self._told.pop(id(flow), None)
-        connection = self._open.pop(id(flow), None)
+        self._told.discard(flow.uid)
+        connection = self._open.pop(flow.uid, None)
         if connection is not None:
             yield from self._tell(connection, more=False)
 
@@ -191,9 +209,8 @@ class ConnectionTracker(Tracker):
             yield from self._tell(self._open.popitem(last=False)[1], more=False)
 
     def _tell(self, connection: _Connection, *, more: bool) -> Iterator[Transaction]:
-        if more and connection.flow is not None:
-            # The flow itself is kept, so that its id is not given to another while more parts may come.
-            self._told[id(connection.flow)] = connection.flow
+        if more:
+            self._told.add(connection.flow.uid)
         if any(part.fields or part.hashes for part in connection.parts):
             yield Transaction(None, None, tuple(connection.parts))
 

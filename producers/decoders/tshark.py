@@ -1,51 +1,48 @@
 """One tshark as a child: packets in as pcapng on its stdin, one JSON record per packet out, in order.
 
-The child runs unprivileged, with an empty profile so that a user's preferences change nothing, and is driven
-without threads: `exchange` moves what can be moved both ways and never blocks on a full pipe. Every answer is
-flushed, so that when it ends the first packet without an answer is the one it ended on.
+The child runs unprivileged and confined, with an empty profile so that a user's preferences change nothing, and
+is driven without threads: `send` and `receive` move what can be moved and never block on a full pipe. Every answer
+is flushed, so that when it ends the first packet without an answer is the one it ended on.
 """
 
 import contextlib
 import fcntl
-import json
 import os
-import re
-import select
+import resource
 import shutil
 import signal
 import struct
 import subprocess
 import tempfile
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from producers.decoders.tree import Tree
-from producers.sources.packet import RawPacket
+from producers.decoders.records import Splitter
+from producers.sources.write import preamble
 from runtime.errors import DecoderError
 
-# The link types that pcapng can tell.
-MAX_LINKTYPE = 0xFFFF
 _READ_SIZE = 1 << 20
-_WRITE_SIZE = 1 << 18
 _PIPE_SIZE = 1 << 20
-_RECORD_END = b"\n  }"
-_SECTION = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
-_EPB_HEAD = struct.Struct("<IIIIIII")
-_U32 = struct.Struct("<I")
-_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+_PIECES = 64  # how many buffers one system call writes at most
 # A block type that readers skip. tshark reads its input in 4 KiB pieces; this pushes what waits there on.
-_FILLER = struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + _U32.pack(16_384)
+_FILLER = (
+    struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + struct.pack("<I", 16_384)
+)
+_MEBIBYTE = 1 << 20
+# Beyond the memory it may fill before it is replaced, a tshark maps about this much: its libraries, its tables.
+_MAPPED = 2048 * _MEBIBYTE
+_LIMITS = {
+    "core": (resource.RLIMIT_CORE, 0),
+    "fsize": (resource.RLIMIT_FSIZE, 16 * _MEBIBYTE),  # its standard error is a file
+    "nofile": (resource.RLIMIT_NOFILE, 256),
+}
 
 # A tshark that has not answered for so long is taken to hang.
 SILENT_SECONDS = 60.0
 # What tshark says of a packet that it cannot read, other than when it fails.
 _REFUSALS = ("damaged or corrupt", "doesn't support")
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 PREFERENCES = {
     "tcp.reassemble_out_of_order": "TRUE",
@@ -73,35 +70,26 @@ def tshark_path() -> str:
 class Tshark:
     """A running tshark that dissects `protocols` and tells nothing else.
 
-    `unanswered` are the packets written and not yet answered, the oldest first.
+    `pending` is how many of the packets written are not answered yet, `backlog` how many bytes wait for room in
+    its pipe. It is ready before its first packet, so it can be started ahead. `memory` is how many bytes it is
+    expected to fill at most.
     """
 
-    def __init__(self, protocols: Sequence[str], preferences: Mapping[str, str]) -> None:
-        self.unanswered: deque[RawPacket] = deque()
+    def __init__(
+        self, protocols: Sequence[str], preferences: Mapping[str, str], memory: int = 1 << 30
+    ) -> None:
+        self.pending = 0
+        self.backlog = 0
         self._gone = False
         self._silent = 0.0
-        self._interfaces: dict[int, int] = {}
-        self._out = bytearray(_SECTION)
+        self._nudged = True
+        self._out: deque[memoryview] = deque()
         self._splitter = Splitter()
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         Path(self._profile.name).chmod(0o755)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
-        command = [
-            tshark_path(),
-            "-n",
-            "-l",
-            "-r",
-            "-",
-            "-T",
-            "json",
-            "--no-duplicate-keys",
-            "-J",
-            " ".join(protocols),
-        ]
-        for name, value in {**PREFERENCES, **preferences}.items():
-            command += ["-o", f"{name}:{value}"]
         self._child = subprocess.Popen(
-            command,
+            [*_confinement(memory), *_command(protocols, preferences)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -115,98 +103,67 @@ class Tshark:
         for pipe in (self._stdin, self._stdout):
             os.set_blocking(pipe.fileno(), False)
             _widen(pipe.fileno())
+        self.write(preamble())
 
     @property
-    def pending(self) -> int:
-        """How many packets wait for their answer."""
-        return len(self.unanswered)
+    def output(self) -> int:
+        """The file descriptor to wait on for answers."""
+        return self._stdout.fileno()
 
     @property
-    def backlog(self) -> int:
-        """Bytes that wait to be written."""
-        return len(self._out)
+    def input(self) -> int | None:
+        """The file descriptor to wait on for room; None where nothing waits to be written."""
+        return None if self._gone or not self._out else self._stdin.fileno()
 
-    def write(self, packet: RawPacket) -> None:
-        """Queue a packet for tshark; its link type is MAX_LINKTYPE at most."""
-        number = self._interfaces.get(packet.linktype)
-        if number is None:
-            number = self._interfaces[packet.linktype] = len(self._interfaces)
-            self._out += _interface_block(packet.linktype)
-        size = len(packet.data)
-        padding = _PADDING[size & 3]
-        total = 32 + size + len(padding)
-        time_ns = packet.time_ns & 0xFFFFFFFFFFFFFFFF
-        self._out += _EPB_HEAD.pack(
-            6, total, number, time_ns >> 32, time_ns & 0xFFFFFFFF, size, packet.wire_length
-        )
-        self._out += packet.data
-        self._out += padding
-        self._out += _U32.pack(total)
-        self.unanswered.append(packet)
+    @property
+    def finished(self) -> bool:
+        """Whether its input has ended and all packets are answered."""
+        return self._stdin.closed and not self.pending
+
+    @property
+    def resident(self) -> int:
+        """The memory it fills, in bytes; 0 once it has ended."""
+        try:
+            pages = Path(f"/proc/{self._child.pid}/statm").read_text(encoding="ascii").split()
+        except OSError:
+            return 0
+        return int(pages[1]) * resource.getpagesize() if len(pages) > 1 else 0
+
+    def write(self, data: bytes | memoryview, packets: int = 0) -> None:
+        """Queue bytes of its input with so many packets in them; `data` is not copied."""
+        self._out.append(memoryview(data))
+        self.backlog += len(data)
+        self.pending += packets
+        if packets:
+            self._nudged = False
 
     def nudge(self) -> None:
-        """Push the packets that wait in tshark's input buffer on; for a live source that has gone quiet."""
-        self._out += _FILLER
+        """Push the packets that wait in tshark's input buffer on; once is enough until more are written."""
+        if self.pending and not (self._out or self._nudged or self._stdin.closed):
+            self.write(_FILLER)
+            self._nudged = True
 
-    def exchange(self, seconds: float) -> list[bytes]:
-        """Move data both ways for as long as nothing moves at most `seconds`; return the records that came.
-
-        Raises TsharkEndedError when the child has ended, after all that it answered was returned, or when it
-        has worked on one packet for a minute.
-        """
-        writing = [self._stdin] if self._out and not self._gone else []
-        began = time.monotonic()
-        readable, writable, _ = select.select([self._stdout], writing, [], seconds)
-        if writable:
-            self._send()
-        if readable:
-            self._silent = 0.0
-            return self._receive()
-        self._silent += time.monotonic() - began
-        if self._silent > SILENT_SECONDS and self.pending:
-            self._child.kill()
-            raise self._ended(f"no answer for {SILENT_SECONDS:.0f} s")
-        return []
-
-    def finish(self) -> Iterator[list[bytes]]:
-        """Write what waits, close the input, and yield the remaining records; raises TsharkEndedError if it ended."""
-        while self._out and not self._gone:
-            yield self.exchange(1.0)
-        if not self._gone:
-            self._stdin.close()
-        while self.pending:
-            yield self.exchange(1.0)
-        self.close()
-
-    def close(self) -> None:
-        """End the child and let go of its files."""
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(2)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-        self._child.wait()
-        if not self._stdin.closed:
-            try:
-                self._stdin.close()
-            except BrokenPipeError:
-                self._out.clear()
-        self._stdout.close()
-        self._stderr.close()
-        self._profile.cleanup()
-
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Write what its pipe takes."""
+        if self._gone:
+            return
+        out = self._out
         try:
-            sent = os.write(self._stdin.fileno(), memoryview(self._out)[:_WRITE_SIZE])
+            sent = os.writev(self._stdin.fileno(), [out[place] for place in range(min(len(out), _PIECES))])
         except BlockingIOError:
             return
         except BrokenPipeError:
             self._gone = True  # what it has answered can still be read
             return
-        del self._out[:sent]
+        self.backlog -= sent
+        while sent:
+            if sent < len(out[0]):
+                out[0] = out[0][sent:]
+                return
+            sent -= len(out.popleft())
 
-    def _receive(self) -> list[bytes]:
+    def receive(self) -> list[bytes]:
+        """The records that came. Raises TsharkEndedError when it has ended, after all that it answered was returned."""
         try:
             data = os.read(self._stdout.fileno(), _READ_SIZE)
         except BlockingIOError:
@@ -214,9 +171,33 @@ class Tshark:
         if not data:
             raise self._ended()
         records = self._splitter.push(data)
-        for _ in records:
-            self.unanswered.popleft()
+        self.pending -= len(records)
+        self._silent = 0.0
         return records
+
+    def waited(self, seconds: float) -> None:
+        """Told that nothing came for so long; kills it after a minute on one packet, raises TsharkEndedError then."""
+        self._silent += seconds if self.pending else 0.0
+        if self._silent > SILENT_SECONDS:
+            self._child.kill()
+            raise self._ended(f"no answer for {SILENT_SECONDS:.0f} s")
+
+    def end_input(self) -> None:
+        """Tell it that no packet follows, once everything queued has been written; it answers the last ones then."""
+        if not self._out and not self._stdin.closed:
+            self._stdin.close()
+
+    def close(self) -> None:
+        """End the child and let go of its files."""
+        if self._child.poll() is None:
+            self._child.kill()  # it has nothing to save
+        self._child.wait()
+        if not self._stdin.closed:
+            with contextlib.suppress(BrokenPipeError):  # what was not written has nowhere to go
+                self._stdin.close()
+        self._stdout.close()
+        self._stderr.close()
+        self._profile.cleanup()
 
     def _ended(self, why: str = "") -> TsharkEndedError:
         code = self._child.wait()
@@ -234,62 +215,33 @@ class Tshark:
         return TsharkEndedError(what, reason, refused=refused)
 
 
-class Splitter:
-    """Cuts tshark's output into records, wherever it was cut on its way."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0
-
-    def push(self, data: bytes) -> list[bytes]:
-        """Take output in; return the records that are complete: each ends with a brace at two spaces."""
-        buffer, records, start = self._buffer, [], 0
-        buffer += data
-        end = buffer.find(_RECORD_END, max(self._scanned - len(_RECORD_END), 0))
-        while end >= 0:
-            begin = buffer.find(b"{", start, end)
-            records.append(bytes(buffer[begin : end + len(_RECORD_END)]))
-            start = end + len(_RECORD_END)
-            end = buffer.find(_RECORD_END, start)
-        del buffer[:start]
-        self._scanned = len(buffer)
-        return records
+def _confinement(memory: int) -> list[str]:
+    """What starts the child with no way to new privileges and bounds on what it takes, where util-linux is there."""
+    prlimit, setpriv = shutil.which("prlimit"), shutil.which("setpriv")
+    command = []
+    if prlimit is not None:
+        bounds = _LIMITS | {"as": (resource.RLIMIT_AS, 2 * memory + _MAPPED)}
+        command.append(prlimit)
+        for name, (kind, bound) in bounds.items():
+            _, hard = resource.getrlimit(kind)
+            command.append(f"--{name}={bound if hard == resource.RLIM_INFINITY else min(bound, hard)}")
+    if setpriv is not None:
+        command += [setpriv, "--no-new-privs"]
+    return command
 
 
-def layers(record: bytes) -> Tree | None:
-    """The layers of a record; None where it is no record of tshark's.
-
-    Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD; raw control characters stay.
-    """
-    try:
-        tree = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        tree = _repaired(record)
-    source = tree.get("_source") if isinstance(tree, dict) else None
-    found = source.get("layers") if isinstance(source, dict) else None
-    return found if isinstance(found, dict) else None
-
-
-def _repaired(record: bytes) -> object:
-    try:
-        tree = json.loads(record.decode("utf-8", "replace"), strict=False)
-        text = json.dumps(tree, ensure_ascii=False)
-        return json.loads(_LONE_SURROGATE.sub("\ufffd", text))
-    except (ValueError, RecursionError):
-        return None
+def _command(protocols: Sequence[str], preferences: Mapping[str, str]) -> list[str]:
+    tree = ["-T", "json", "--no-duplicate-keys", "-J", " ".join(protocols)]
+    command = [tshark_path(), "-n", "-l", "-r", "-", *tree]
+    for name, value in {**PREFERENCES, **preferences}.items():
+        command += ["-o", f"{name}:{value}"]
+    return command
 
 
 def _widen(pipe: int) -> None:
     """Make room in a pipe, so that tshark works on while we do; the system's limit may say no, which costs speed."""
     with contextlib.suppress(PermissionError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-
-
-def _interface_block(linktype: int) -> bytes:
-    resolution = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
-    body = struct.pack("<HHI", linktype, 0, 0) + resolution
-    total = 12 + len(body)
-    return _U32.pack(1) + _U32.pack(total) + body + _U32.pack(total)
 
 
 def _environment(profile: str) -> dict[str, str]:

@@ -17,8 +17,11 @@ from schemas.model import datasets
 TIMEOUT_NS = 10 * NANOSECONDS
 
 
+UIDS = count(1)
+
+
 def flow() -> Flow:
-    return Flow("udp", 17, 4, "192.0.2.1", "192.0.2.2", 1, 53, "1:x", 0, 0)
+    return Flow("udp", 17, 4, "192.0.2.1", "192.0.2.2", 1, 53, "1:x", 0, 0, uid=next(UIDS))
 
 
 def unit(role: Role, time_ns: int, on: Flow | None, key: str, *, frame: int = 1) -> Unit:

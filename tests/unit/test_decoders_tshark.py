@@ -4,8 +4,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.decoders.records import Splitter, layers
 from producers.decoders.tree import collect, find_all, holders, layers_of
-from producers.decoders.tshark import Splitter, layers
 
 TREES = st.recursive(
     st.text(),
