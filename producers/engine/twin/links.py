@@ -67,6 +67,8 @@ def network(kind: int, data: bytes, offset: int, trace: Trace | None) -> Place:
         else:
             step = _llc if kind <= _MAX_LLC else _STEPS.get(kind, _nothing)
             kind, offset = step(data, offset)
+            if not offset:
+                return NO_IP
     return NO_IP
 
 
