@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -110,6 +110,22 @@ class TsharkSettings(_Section):
     memory: int = Field(default=1 << 30, ge=64 << 20)
 
 
+class RecorderSettings(_Section):
+    """The packet ring; sizes are bytes or `20GiB`, times seconds.
+
+    `folder` is `ring` in the state folder unless given. Packets of alerted flows are kept from `margin` before the
+    event to `margin` after it.
+    """
+
+    folder: Path | None = None
+    quota: ByteSize = Field(default=ByteSize(10 << 30), ge=1 << 20)
+    kept_quota: ByteSize = Field(default=ByteSize(1 << 30), ge=0)
+    max_age: float = Field(default=0.0, ge=0)
+    segment: ByteSize = Field(default=ByteSize(128 << 20), ge=1 << 16)
+    backlog: ByteSize = Field(default=ByteSize(64 << 20), ge=1 << 20)
+    margin: float = Field(default=300.0, ge=0)
+
+
 class Settings(BaseSettings):
     """All settings. Nested names take two underscores: NETFLIGHT_KAFKA__BOOTSTRAP."""
 
@@ -125,6 +141,7 @@ class Settings(BaseSettings):
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     tshark: TsharkSettings = Field(default_factory=TsharkSettings)
+    recorder: RecorderSettings = Field(default_factory=RecorderSettings)
 
     @classmethod
     def settings_customise_sources(
