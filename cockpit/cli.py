@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from cockpit.commands import bench, capture, dead_letters, decode, demo, inspect, parts, rules, schemas, stack
+from cockpit.commands import (
+    bench,
+    capture,
+    dead_letters,
+    decode,
+    demo,
+    inspect,
+    packets,
+    parts,
+    rules,
+    schemas,
+    stack,
+)
 from cockpit.commands.options import INTERRUPTED
 from cockpit.terminal import complain
 from runtime.errors import NetflightError
@@ -22,7 +34,7 @@ app = typer.Typer(
     help="A network flight recorder on Apache Kafka: packets become ECS events, statistics and alerts.",
     epilog="Begin with [bold]netflight demo[/bold]. Settings: NETFLIGHT_... in the environment, see docs/settings.md.",
 )
-for module in (demo, decode, capture, inspect, stack, parts, rules, schemas, dead_letters, bench):
+for module in (demo, decode, capture, packets, inspect, stack, parts, rules, schemas, dead_letters, bench):
     module.register(app)
 
 

@@ -75,6 +75,9 @@ class Keeping:
         """Keep a flow; it is held in memory even where the journal cannot be written, which raises OSError."""
         number = flow_number(keep.community_id)
         with self._lock:
+            known = self._keeps.get(number)
+            if known and _covers(known, keep):
+                return
             self._merge(number, keep)
         append(self._folder, keep)
 
@@ -146,6 +149,12 @@ class Keeping:
             with self._lock:
                 draft.write_bytes(b"".join(keep.line() for keep in self._keeps.values()))
             draft.replace(path)
+
+
+def _covers(known: Keep, keep: Keep) -> bool:
+    """Whether a keep adds nothing to a known one."""
+    inside = known.from_ns <= keep.from_ns and known.to_ns >= keep.to_ns
+    return inside and keep.made_ns - known.made_ns < _GRACE_NS // 24
 
 
 def _read(line: bytes) -> Keep | None:

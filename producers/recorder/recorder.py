@@ -77,6 +77,8 @@ class Recorder:
         self._keeping = Keeping(folder)
         folder.mkdir(0o750, parents=True, exist_ok=True)
         self._store: Store | None = Store(folder, self._limits, self._keeping, clock)
+        self.since_ns = self._store.since_ns
+        """When the oldest segment was begun, in wall-clock time, as this recorder found the ring."""
         self._trouble, self._retry_at, self._retry_seconds = "", 0.0, _RETRY_SECONDS[0]
         self._missed_before = 0
         self._queue: deque[Piece] = deque()

@@ -130,6 +130,13 @@ class Store:
         """What the ring takes on disk at most, without what is kept."""
         return self._ring_bytes + (self._writer.footprint() if self._writer else 0)
 
+    @property
+    def since_ns(self) -> int:
+        """When the oldest segment was begun, in wall-clock time; now, where there is none."""
+        if self._ring:
+            return self._ring[0].place.begun_ns
+        return self._writer.place.begun_ns if self._writer else self._clock()
+
     def append(self, piece: Piece) -> None:
         """Store packets, after room was made for them."""
         limits, packets = self._limits, len(piece.numbers)
@@ -197,7 +204,7 @@ class Store:
         held.place.remove()
         self._ring.popleft()
         self._ring_bytes -= held.bytes
-        self._keeping.forget(self._ring[0].place.begun_ns if self._ring else self._clock())
+        self._keeping.forget(self.since_ns)
 
     def _save(self, held: _Held, table: Table, wanted: list[tuple[Words, int, int]]) -> None:
         words = mapped(held.place.path)
