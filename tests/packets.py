@@ -4,7 +4,8 @@ import socket
 from struct import pack
 
 from producers.sources.packet import RawPacket
-from producers.sources.stream import parser_for
+from producers.sources.reading import Reading
+from producers.sources.stream import reader_for
 
 Packet = tuple[int, bytes, int]
 """Nanoseconds, bytes, length on the wire."""
@@ -44,13 +45,27 @@ def enhanced(number: int, stamp: int, data: bytes, wire: int, order: str = "<") 
     )
 
 
-def read(capture: bytes, step: int = 1 << 20) -> list[RawPacket]:
-    """All packets, pushed in pieces of `step` bytes."""
-    parser, out = parser_for(capture[:4], "capture"), []
-    for start in range(0, len(capture), step):
-        parser.push(capture[start : start + step], out)
-    parser.end()
-    return out
+class Pieces:
+    """A feed of bytes at hand, in pieces of `step` bytes."""
+
+    def __init__(self, data: bytes, step: int = 1 << 20) -> None:
+        self._data, self._step, self._place = data, step, 0
+
+    def read_into(self, room: memoryview, seconds: float) -> int | None:  # noqa: ARG002  # as Feed has it
+        piece = self._data[self._place : self._place + min(self._step, len(room))]
+        room[: len(piece)] = piece
+        self._place += len(piece)
+        return len(piece)
+
+
+def reading(capture: bytes, step: int = 1 << 20, window: int = 1 << 16) -> Reading:
+    """A capture at hand being read."""
+    return Reading(Pieces(capture, step), "capture", reader_for, window=window)
+
+
+def read(capture: bytes, step: int = 1 << 20, window: int = 1 << 16) -> list[RawPacket]:
+    """All packets, read in pieces of `step` bytes."""
+    return [packet for block in reading(capture, step, window).blocks() for packet in block]
 
 
 def address(text: str) -> bytes:

@@ -5,6 +5,20 @@ from runtime.errors import CaptureError
 MAX_PACKET = 262_144
 """The longest packet believed, in bytes: Wireshark's WTAP_MAX_PACKET_SIZE_STANDARD, so that tshark agrees."""
 
+# Links that carry longer transfers, with what Wireshark believes of them: USB (Linux, its memory-mapped form,
+# USBPcap, Darwin, 2.0) and D-Bus 128 MiB, Elektrobit high-speed capture 8 MiB.
+_USB, _DBUS, _EBHSCR = (186, 189, 220, 249, 266), 231, 279
+_LONGER = dict.fromkeys((*_USB, _DBUS), 128 << 20) | {_EBHSCR: 8 << 20}
+
+
+class BrokenStreamError(Exception):
+    """Compressed data is damaged or cut off; the text says which."""
+
+
+def max_packet(linktype: int) -> int:
+    """The longest packet believed of a link type, in bytes."""
+    return _LONGER.get(linktype, MAX_PACKET)
+
 
 def cut_off(name: str, packets: int, byte: int) -> CaptureError:
     """The error for a capture that ends inside the packet after the first `packets`, `byte` bytes in."""

@@ -2,10 +2,11 @@
 
 As root the child runs as nobody with CAP_NET_RAW and CAP_NET_ADMIN alone; otherwise dumpcap's own file
 capabilities decide. It writes pcapng to a pipe; kernel drops come from its interface statistics and its
-closing words.
+closing words: both come when it ends.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -15,12 +16,14 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from producers.sources.stdin import POLL_SECONDS, available
-from producers.sources.stream import CHUNK, StreamSource
+from producers.sources.reading import Feed
+from producers.sources.stdin import PipeFeed
+from producers.sources.stream import StreamSource
 from runtime.errors import CaptureError, UsageError
 
 STOP_SECONDS = 5.0
 KERNEL_BUFFER_MIB = 32
+_PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _CAPABILITIES = "-all,+net_raw,+net_admin"
 _UNPRIVILEGED = (
     "setpriv",
@@ -40,16 +43,24 @@ class LiveSource(StreamSource):
     """Packets of one interface, until `stop`.
 
     `capture_filter` is a filter in the pcap-filter language, which the kernel applies; `snaplen` limits the
-    bytes kept of each packet (0: all). Raises UsageError if dumpcap is not installed.
+    bytes kept of each packet (0: all); `buffer_mib` is what the kernel may hold of packets that were not read yet.
+    Raises UsageError if dumpcap is not installed.
     """
 
     live = True
+    paced = True
 
-    def __init__(self, interface: str, capture_filter: str = "", snaplen: int = 0) -> None:
+    def __init__(
+        self,
+        interface: str,
+        capture_filter: str = "",
+        snaplen: int = 0,
+        buffer_mib: int = KERNEL_BUFFER_MIB,
+    ) -> None:
         super().__init__("", interface)
         if shutil.which("dumpcap") is None:
             raise UsageError("dumpcap is not installed", "apt-get install wireshark-common")
-        self._command = _command(interface, capture_filter, snaplen)
+        self._command = _command(interface, capture_filter, snaplen, buffer_mib)
         self._child: subprocess.Popen[bytes] | None = None
         self._told_drops = 0
         self.packets_received = 0
@@ -62,7 +73,7 @@ class LiveSource(StreamSource):
     @property
     def capturing(self) -> bool:
         """Whether dumpcap has opened the interface, so that no packet from now on is missed."""
-        return self._parser is not None
+        return self._reading is not None and self._reading.reader is not None
 
     @property
     def child_pid(self) -> int | None:
@@ -75,8 +86,9 @@ class LiveSource(StreamSource):
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGINT)
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield what dumpcap writes, an empty chunk whenever it pauses. Raises CaptureError if it fails."""
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Feed]:
+        """Run dumpcap, and read what it writes until it ends. Raises CaptureError if it fails."""
         with tempfile.TemporaryFile() as words:
             child = subprocess.Popen(
                 self._command,
@@ -86,29 +98,26 @@ class LiveSource(StreamSource):
                 start_new_session=True,  # Ctrl-C is for `stop` to pass on
             )
             self._child = child
+            assert child.stdout is not None  # noqa: S101  (it was opened as a pipe)
+            with contextlib.suppress(PermissionError):  # where other pipes have used up the user's share
+                fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            if self._stopped:
+                self.stop()
+            cut: CaptureError | None = None
+            feed = PipeFeed(child.stdout.fileno(), self.name)
             try:
-                yield from self._drain(child)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(STOP_SECONDS)
+                yield feed
+            except CaptureError as error:
+                cut = error  # dumpcap's own words, if it has any, tell why
             finally:
-                _end(child)
+                _end(child, STOP_SECONDS if feed.ended else 0.0)
             words.seek(0)
             self._account(words, child.returncode)
+            if cut is not None and not self._stopped:
+                raise cut
 
-    def _drain(self, child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
-        if self._stopped:
-            self.stop()
-        assert child.stdout is not None  # noqa: S101  (it was opened as a pipe)
-        descriptor = child.stdout.fileno()
-        while True:
-            if not available(descriptor):
-                yield b""
-                if not available(descriptor, POLL_SECONDS):
-                    continue
-            chunk = os.read(descriptor, CHUNK)
-            if not chunk:
-                return
-            yield chunk
+    def _over(self) -> bool:
+        return False  # dumpcap ends the stream, so that what the kernel holds still comes
 
     def _account(self, words: IO[bytes], status: int) -> None:
         text = words.read().decode("utf-8", "replace")
@@ -118,8 +127,8 @@ class LiveSource(StreamSource):
             raise _failure(self.name, text)
 
 
-def _command(interface: str, capture_filter: str, snaplen: int) -> list[str]:
-    command = ["dumpcap", "-q", "-n", "-i", interface, "-B", str(KERNEL_BUFFER_MIB), "-w", "-"]
+def _command(interface: str, capture_filter: str, snaplen: int, buffer_mib: int) -> list[str]:
+    command = ["dumpcap", "-q", "-n", "-i", interface, "-B", str(buffer_mib), "-w", "-"]
     if snaplen:
         command += ["-s", str(snaplen)]
     if capture_filter:
@@ -129,10 +138,12 @@ def _command(interface: str, capture_filter: str, snaplen: int) -> list[str]:
     return command
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """See the child to its end: politely, then not."""
+def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
+    """See the child to its end: by waiting for some seconds, then politely, then not."""
     if child.stdout is not None:
         child.stdout.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(patience)
     for how in (signal.SIGINT, signal.SIGKILL):
         if child.poll() is not None:
             return

@@ -1,193 +1,186 @@
-"""pcapng as a push parser: sections and interfaces of any number, either byte order, any time resolution.
+"""pcapng: sections and interfaces of any number, either byte order, any time resolution.
 
 Format: draft-ietf-opsawg-pcapng. Blocks that carry no packets are skipped as they stream by, whatever length
-they claim; interface statistics give the packets that the capturing kernel dropped.
+they claim; interface statistics and packet blocks give the packets that the capturing kernel dropped. A simple
+packet block, which has no time, gets that of the packet before it.
 """
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import NamedTuple
 
-from producers.sources.errors import MAX_PACKET, cut_off, damaged
-from producers.sources.packet import Block, RawPacket
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.sources import scan
+from producers.sources.errors import max_packet
+from producers.sources.packet import Interface
+from producers.sources.reading import Scanned
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
-_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 2, 3, 5, 6
-_KEPT = frozenset({_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _STATISTICS, _PACKET})
-_MIN_LENGTH = {_SECTION: 28, _INTERFACE: 20, _OLD_PACKET: 32, _SIMPLE: 16, _STATISTICS: 24, _PACKET: 32}
-_MAX_BLOCK = 2 * MAX_PACKET  # a kept block: a packet and its options
+MAX_INTERFACES = 1 << 16
+_MIN_SECTION = 28
+_INTERFACE = 1
 _IF_NAME, _IF_TSRESOL, _IF_TSOFFSET = 2, 9, 14
 _ISB_IFDROP, _ISB_OSDROP = 5, 7
-_DROPS_UNKNOWN = 0xFFFF
-_NS = 1_000_000_000
-
-
-class _Interface(NamedTuple):
-    linktype: int
-    snaplen: int
-    name: str
-    units: int  # per second, so that any resolution is exact in integers
-    offset_ns: int
-
-    def time_ns(self, stamp: int) -> int:
-        return stamp * _NS // self.units + self.offset_ns
+_MAX_SHIFT = 1 << 61
 
 
 class _Order:
     """The structs of one byte order."""
 
     def __init__(self, order: str) -> None:
-        self.order = order
-        self.head = Struct(order + "II")
+        self.swapped = int(order == ">")
         self.word = Struct(order + "I")
         self.option = Struct(order + "HH")
         self.counter = Struct(order + "Q")
         self.offset = Struct(order + "q")
         self.interface = Struct(order + "HHI")
-        self.packet = Struct(order + "IIIII")
-        self.old_packet = Struct(order + "HHIIII")
 
 
 _ORDERS = {Struct(order + "I").pack(0x1A2B3C4D): _Order(order) for order in "<>"}
+_DAMAGE = {
+    scan.BLOCK_LENGTH: "a block of {:,} bytes is not possible",
+    scan.BLOCK_TOO_LONG: "a block of {:,} bytes is too long for a packet",
+    scan.LENGTHS_DIFFER: "a block's two lengths differ",
+    scan.PACKET_LENGTH: "a packet of {:,} bytes is not possible",
+    scan.UNDESCRIBED: "a packet of interface {}, which was not described",
+}
 
 
-class PcapngParser:
-    """Parses one capture from its first byte on."""
+class PcapngReader:
+    """Reads one capture from its first byte on."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._rest = b""
-        self._skip = 0
-        self._offset = 0
-        self._packets = 0
+    def __init__(self) -> None:
         self._order = _ORDERS[b"\x4d\x3c\x2b\x1a"]
-        self._interfaces: list[_Interface] = []
-        self._drops: dict[int, int] = {}
+        self._indexes: dict[Interface, int] = {}
+        self._interfaces: tuple[Interface, ...] = ()
+        self._described = 0
+        self._table = np.zeros((8, 7), dtype=np.int64)
+        self._told: dict[int, int] = {}
         self._earlier_drops = 0
+        self._skip = 0
+        self._cursor = np.zeros(5, dtype=np.int64)
+        self._begun = False
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The interfaces of all sections so far, each once."""
+        if len(self._interfaces) != len(self._indexes):
+            self._interfaces = tuple(self._indexes)
+        return self._interfaces
 
     @property
     def dropped(self) -> int:
-        """Packets dropped by kernel and interface, by the newest statistics of every interface."""
-        return self._earlier_drops + sum(self._drops.values())
+        """Packets dropped by kernel and interface, of all interfaces.
 
-    def push(self, chunk: bytes, out: Block) -> None:
-        """Append the packets that `chunk` completes to `out`; CaptureError where the blocks make no sense."""
-        data = self._rest + chunk if self._rest else chunk
-        offset, size = self._skipped(0, len(data)), len(data)
-        while offset + 12 <= size:
-            start = data[offset : offset + 12]
-            if start[:4] == MAGIC:
-                self._open_section(start, offset)
-            kind, length = self._order.head.unpack_from(start)
-            self._check_length(kind, length, offset)
-            if kind not in _KEPT:
-                self._skip = length
-                offset = self._skipped(offset, size)
+        An interface's newest statistics count, or what its packet blocks told, where that is more.
+        """
+        counted: list[int] = self._table[: self._described, scan.DROPS].tolist()
+        beyond = sum(drops for number, drops in self._told.items() if number >= len(counted))
+        return (
+            self._earlier_drops
+            + beyond
+            + sum(max(drops, self._told.get(number, 0)) for number, drops in enumerate(counted))
+        )
+
+    def scan(self, buffer: NDArray[np.uint8], start: int, end: int, columns: NDArray[np.int64]) -> Scanned:
+        """Fill `columns` with the packets between two places of the buffer."""
+        cursor = self._cursor
+        cursor[scan.POSITION], cursor[scan.COUNT] = start, 0
+        while True:
+            cursor[scan.POSITION] += self._passed_over(end - int(cursor[scan.POSITION]))
+            scan.pcapng(buffer, end, self._order.swapped, self._described, self._table, columns, cursor)
+            position, count, status, detail, _last = map(int, cursor)
+            if status in _DAMAGE:
+                return Scanned(count, position, damage=_DAMAGE[status].format(detail))
+            if status == scan.SKIP:
+                self._skip = detail
                 continue
-            end = offset + length
-            if end > size:
-                break
-            if data[end - 4 : end] != start[4:8]:
-                raise self._damaged(offset, "a block's two lengths differ")
-            self._block(kind, data, offset, end, out)
-            offset = end
-        self._rest = data[offset:]
-        self._offset += offset
+            if status in {scan.NEEDS, scan.FULL}:
+                return Scanned(count, position, again=status == scan.FULL)
+            if status == scan.SECTION:
+                if count and len(self._indexes) > MAX_INTERFACES:  # they are forgotten before the next block
+                    return Scanned(count, position, again=True)
+                length, why = self._section(buffer[position:end])
+            else:
+                length, why = self._describe(detail, buffer[position:end])
+            cursor[scan.POSITION] += length
+            if not length or why:
+                return Scanned(count, position, damage=why)
 
-    def end(self) -> None:
-        """Raise CaptureError if the capture stopped inside a block."""
-        if self._rest or self._skip or not self._offset:
-            raise cut_off(self._name, self._packets, self._offset)
+    def unfinished(self) -> bool:
+        """Whether the capture cannot end here though no byte is left over."""
+        return self._skip > 0 or not self._begun
 
-    def _skipped(self, offset: int, size: int) -> int:
-        """Pass over as much of an unwanted block as has come; return where to go on."""
-        step = min(self._skip, size - offset)
+    def _passed_over(self, there: int) -> int:
+        """How many of the bytes that are there belong to an unwanted block."""
+        step = min(self._skip, there)
         self._skip -= step
-        return offset + step
+        return step
 
-    def _open_section(self, start: bytes, offset: int) -> None:
-        order = _ORDERS.get(start[8:12])
+    def _section(self, data: NDArray[np.uint8]) -> tuple[int, str]:
+        """Begin a section; return its header's length (0: it is not there yet) and what is wrong with it."""
+        order = _ORDERS.get(data[8:12].tobytes())
         if order is None:
-            raise self._damaged(offset, "a section without its byte-order magic")
-        self._order = order
-        self._interfaces = []
+            return 0, "a section without its byte-order magic"
+        (length,) = order.word.unpack(data[4:8].tobytes())
+        if length % 4 or length < _MIN_SECTION or length > scan.MAX_DESCRIPTION:
+            return 0, f"a block of {length:,} bytes is not possible"
+        if length > len(data):
+            return 0, ""
+        if data[length - 4 : length].tobytes() != data[4:8].tobytes():
+            return 0, "a block's two lengths differ"
         self._earlier_drops = self.dropped
-        self._drops = {}
+        self._told = {}
+        self._table[:, scan.DROPS] = 0
+        self._order, self._described, self._begun = order, 0, True
+        if len(self._indexes) > MAX_INTERFACES:
+            self._indexes, self._interfaces = {}, ()
+        return length, ""
 
-    def _check_length(self, kind: int, length: int, offset: int) -> None:
-        if length % 4 or length < _MIN_LENGTH.get(kind, 12):
-            raise self._damaged(offset, f"a block of {length:,} bytes is not possible")
-        if kind in _KEPT and length > _MAX_BLOCK:
-            raise self._damaged(offset, f"a block of {length:,} bytes is too long for a packet")
+    def _describe(self, kind: int, data: NDArray[np.uint8]) -> tuple[int, str]:
+        """Take in an interface description or statistics; return its length and what is wrong with it."""
+        (length,) = self._order.word.unpack(data[4:8].tobytes())
+        body = data[8 : length - 4].tobytes()
+        if kind != _INTERFACE:
+            self._statistics(body)
+        elif self._described == MAX_INTERFACES:
+            return length, f"more than {MAX_INTERFACES:,} interfaces"
+        else:
+            self._interface(body)
+        return length, ""
 
-    def _block(self, kind: int, data: bytes, start: int, end: int, out: Block) -> None:
-        if kind == _PACKET:
-            number, high, low, captured, wire = self._order.packet.unpack_from(data, start + 8)
-            frame = self._frame(data, start + 28, captured, end)
-            out.append(self._packet(self._described(number, start), (high << 32) | low, frame, wire))
-        elif kind == _INTERFACE:
-            self._interfaces.append(self._interface(data, start, end))
-        elif kind == _STATISTICS:
-            (number,) = self._order.word.unpack_from(data, start + 8)
-            self._statistics(number, data, start + 20, end - 4)
-        elif kind == _SIMPLE:
-            interface = self._described(0, start)
-            (wire,) = self._order.word.unpack_from(data, start + 8)
-            captured = min(wire, interface.snaplen or wire, end - start - 16)
-            out.append(self._packet(interface, None, self._frame(data, start + 12, captured, end), wire))
-        elif kind == _OLD_PACKET:
-            number, drops, high, low, captured, wire = self._order.old_packet.unpack_from(data, start + 8)
-            if drops != _DROPS_UNKNOWN:
-                self._drops[number] = self._drops.get(number, 0) + drops
-            frame = self._frame(data, start + 28, captured, end)
-            out.append(self._packet(self._described(number, start), (high << 32) | low, frame, wire))
-
-    def _described(self, number: int, offset: int) -> _Interface:
-        if number >= len(self._interfaces):
-            raise self._damaged(offset, f"a packet of interface {number}, which was not described")
-        return self._interfaces[number]
-
-    def _frame(self, data: bytes, start: int, captured: int, block_end: int) -> bytes:
-        if captured > MAX_PACKET or start + captured > block_end - 4:
-            raise self._damaged(start, f"a packet of {captured:,} bytes is not possible")
-        return data[start : start + captured]
-
-    def _packet(self, interface: _Interface, stamp: int | None, frame: bytes, wire: int) -> RawPacket:
-        """The next packet. A simple packet block has no time: it gets 0."""
-        self._packets += 1
-        time_ns = 0 if stamp is None else interface.time_ns(stamp)
-        return RawPacket(self._packets, time_ns, interface.linktype, frame, wire, interface.name)
-
-    def _interface(self, data: bytes, start: int, end: int) -> _Interface:
-        linktype, _reserved, snaplen = self._order.interface.unpack_from(data, start + 8)
-        name, units, offset_ns = "", 1_000_000, 0
-        for code, value in self._options(data, start + 16, end - 4):
+    def _interface(self, body: bytes) -> None:
+        linktype, _reserved, snaplen = self._order.interface.unpack_from(body)
+        name, base, exponent, shift = "", 10, 6, 0
+        for code, value in self._options(body, 8):
             if code == _IF_NAME:
                 name = value.rstrip(b"\x00").decode("utf-8", "replace")
             elif code == _IF_TSRESOL and len(value) == 1:
-                exponent = value[0] & 0x7F
-                units = 2**exponent if value[0] & 0x80 else 10**exponent
+                base, exponent = 2 if value[0] & 0x80 else 10, value[0] & 0x7F
             elif code == _IF_TSOFFSET and len(value) == 8:
-                offset_ns = self._order.offset.unpack(value)[0] * _NS
-        return _Interface(linktype, snaplen, name, units, offset_ns)
+                shift = max(-_MAX_SHIFT, min(self._order.offset.unpack(value)[0], _MAX_SHIFT))
+        index = self._indexes.setdefault(Interface(name, linktype), len(self._indexes))
+        if self._described == len(self._table):
+            self._table = np.concatenate((self._table, np.zeros_like(self._table)))
+        self._table[self._described] = (index, max_packet(linktype), snaplen, base, exponent, shift, 0)
+        self._described += 1
 
-    def _statistics(self, number: int, data: bytes, start: int, end: int) -> None:
+    def _statistics(self, body: bytes) -> None:
+        (number,) = self._order.word.unpack_from(body)
         drops = [
             self._order.counter.unpack(value)[0]
-            for code, value in self._options(data, start, end)
+            for code, value in self._options(body, 12)
             if code in {_ISB_IFDROP, _ISB_OSDROP} and len(value) == 8
         ]
         if drops:
-            self._drops[number] = sum(drops)
+            self._told[number] = sum(drops)
 
-    def _options(self, data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """The options between two offsets: code, value. A cut-off option ends them."""
-        while start + 4 <= end:
-            code, length = self._order.option.unpack_from(data, start)
-            if code == 0 or start + 4 + length > end:
+    def _options(self, body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+        """The options from an offset on: code, value. A cut-off option ends them."""
+        while start + 4 <= len(body):
+            code, length = self._order.option.unpack_from(body, start)
+            if code == 0 or start + 4 + length > len(body):
                 return
-            yield code, data[start + 4 : start + 4 + length]
+            yield code, body[start + 4 : start + 4 + length]
             start += 4 + (length + 3) // 4 * 4
-
-    def _damaged(self, offset: int, why: str) -> Exception:
-        return damaged(self._name, self._packets, self._offset + offset, why)

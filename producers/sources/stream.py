@@ -1,68 +1,48 @@
-"""A capture as a stream of bytes, from a file or a pipe: what both sources share."""
+"""A capture as a stream of bytes, from a file, a pipe or an interface: what these sources share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
 
 from producers.sources import pcap, pcapng
-from producers.sources.container import BrokenStreamError, inflated
-from producers.sources.errors import broken
+from producers.sources.container import Unpacked
 from producers.sources.packet import Block
-from runtime.errors import CaptureError, NotACaptureError
+from producers.sources.reading import WINDOW, Feed, Reader, Reading
+from runtime.errors import NotACaptureError
 
-BLOCK_PACKETS = 1_000
-BLOCK_BYTES = 4 << 20  # a block of jumbo packets ends earlier
-CHUNK = 1 << 17
-KNOWN = "pcap and pcapng are read, plain or gzip-compressed"
-MAGIC_LENGTH = 4
+KNOWN = "pcap and pcapng are read, plain or compressed with gzip or zstd"
 
 
-class Parser(Protocol):
-    """A push parser of one capture format."""
-
-    @property
-    def dropped(self) -> int:
-        """Packets that the capture says were dropped."""
-        ...
-
-    def push(self, chunk: bytes, out: Block) -> None:
-        """Append the packets that `chunk` completes to `out`; CaptureError where the capture is damaged."""
-        ...
-
-    def end(self) -> None:
-        """Raise CaptureError if the capture is cut off."""
-        ...
-
-
-def parser_for(magic: bytes, name: str) -> Parser:
-    """The parser for a capture that begins with these four bytes, or NotACaptureError."""
+def reader_for(magic: bytes, name: str) -> Reader:
+    """The reader for a capture that begins with these four bytes, or NotACaptureError."""
     if magic in pcap.MAGICS:
-        return pcap.PcapParser(name)
+        return pcap.PcapReader()
     if magic == pcapng.MAGIC:
-        return pcapng.PcapngParser(name)
+        return pcapng.PcapngReader()
     if not magic:
         raise NotACaptureError(f"{name}: empty, not a capture", KNOWN)
-    if magic == b"\x28\xb5\x2f\xfd":
-        raise NotACaptureError(f"{name}: compressed with zstd", "unpack it first: zstd -d")
     raise NotACaptureError(f"{name}: not a capture", KNOWN)
 
 
 class StreamSource(ABC):
-    """Packets of one stream. A subclass yields its chunks; an empty chunk says that nothing came for now."""
+    """Packets of one stream of bytes. A subclass opens its feed.
+
+    `paced` says that the bytes come in real time.
+    """
 
     live = False
+    paced = False
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
         self.name = name
-        self._parser: Parser | None = None
+        self._reading: Reading | None = None
         self._stopped = False
-        self._head = b""
 
     @property
     def dropped(self) -> int:
         """Packets that the capture says were dropped while it was taken."""
-        return self._parser.dropped if self._parser else 0
+        return self._reading.dropped if self._reading else 0
 
     @property
     def progress(self) -> float | None:
@@ -70,8 +50,8 @@ class StreamSource(ABC):
         return None
 
     @abstractmethod
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the stream's bytes as they come; end soon after `stop`."""
+    def opened(self) -> AbstractContextManager[Feed]:
+        """Open the stream; leaving the context closes it."""
 
     def stop(self) -> None:
         """End `blocks` soon, from another thread."""
@@ -79,40 +59,18 @@ class StreamSource(ABC):
 
     def blocks(self) -> Iterator[Block]:
         """Yield the packets in blocks; then CaptureError if the stream is damaged or cut off."""
-        out: Block = []
-        weight = yielded = 0
-        try:
-            for chunk in inflated(self.chunks()):
-                weight += len(chunk)
-                self._push(chunk, out)
-                while len(out) >= BLOCK_PACKETS:
-                    block, out, weight = out[:BLOCK_PACKETS], out[BLOCK_PACKETS:], 0
-                    yielded += len(block)
+        with self.opened() as feed:
+            self._reading = Reading(
+                Unpacked(feed), self.name, reader_for, paced=self.paced, window=self._window()
+            )
+            for block in self._reading.blocks(self._over):
+                if self.live or len(block):
                     yield block
-                if weight >= BLOCK_BYTES or (not chunk and (out or self.live)):
-                    block, out, weight = out, [], 0
-                    yielded += len(block)
-                    yield block
-            if not self._stopped:
-                self._finish()
-        except (CaptureError, BrokenStreamError) as error:
-            yield from (out[start : start + BLOCK_PACKETS] for start in range(0, len(out), BLOCK_PACKETS))
-            if isinstance(error, BrokenStreamError):
-                raise broken(self.name, yielded + len(out), str(error)) from error
-            raise
-        if out:
-            yield out
 
-    def _push(self, chunk: bytes, out: Block) -> None:
-        if self._parser is None:
-            self._head += chunk
-            if len(self._head) < MAGIC_LENGTH:
-                return
-            self._parser = parser_for(self._head[:MAGIC_LENGTH], self.name)
-            chunk, self._head = self._head, b""
-        self._parser.push(chunk, out)
+    def _over(self) -> bool:
+        """Whether to read no further, though the stream has not ended."""
+        return self._stopped
 
-    def _finish(self) -> None:
-        if self._parser is None:
-            self._parser = parser_for(self._head, self.name)
-        self._parser.end()
+    def _window(self) -> int:
+        """How many bytes to have in memory at a time."""
+        return WINDOW

@@ -72,7 +72,7 @@ class Capture(threading.Thread):
         try:
             for block in self.source.blocks():
                 self.packets += block
-                self.empty += not block
+                self.empty += not len(block)
         except UsageError as error:
             self.error = error
 
@@ -168,7 +168,7 @@ def test_abandoning_the_blocks_ends_dumpcap() -> None:
     source = LiveSource(LOOPBACK, capture_filter="udp port 9")
     blocks = source.blocks()
     while not source.capturing:
-        assert next(blocks) == []
+        assert len(next(blocks)) == 0
     pid = source.child_pid
     blocks.close()  # type: ignore[attr-defined]
     assert not Path(f"/proc/{pid}").exists()

@@ -10,8 +10,8 @@ import pytest
 
 from producers.sources.opening import expand, open_path
 from producers.sources.packet import RawPacket, Source
+from producers.sources.reading import BLOCK_PACKETS, WINDOW
 from producers.sources.stdin import StdinSource
-from producers.sources.stream import BLOCK_PACKETS
 from runtime.errors import CaptureError, NotACaptureError, UsageError
 from tests.packets import enhanced, interface, pcap, read, section
 
@@ -133,24 +133,42 @@ def test_a_pipe_without_a_capture_is_one_clear_line() -> None:
             packets(StdinSource(stream))
 
 
-def test_blocks_are_even_and_progress_reaches_one(folder: Path) -> None:
-    source = open_path(str(folder / "a.pcap"))
-    assert source.progress == 0
-    sizes = [len(block) for block in source.blocks()]
-    assert sizes == [BLOCK_PACKETS, BLOCK_PACKETS, len(PACKETS) - 2 * BLOCK_PACKETS]
-    assert source.progress == 1
-    assert source.path == str(folder / "a.pcap")
-
-
-def test_stop_ends_a_file_early_without_an_error(tmp_path: Path) -> None:
+@pytest.fixture
+def long(tmp_path: Path) -> Path:
     path = tmp_path / "long.pcap"
     path.write_bytes(CAPTURE + CAPTURE[24:] * 20)
-    source = open_path(str(path))
+    return path
+
+
+def test_blocks_are_even_and_progress_reaches_one(long: Path) -> None:
+    source = open_path(str(long))
+    assert source.progress == 0
+    blocks = list(source.blocks())
+    assert [len(block) for block in blocks[:2]] == [BLOCK_PACKETS] * 2
+    assert all(0 < len(block) <= BLOCK_PACKETS for block in blocks)
+    ends = [block.first_frame + len(block) for block in blocks]
+    assert [block.first_frame for block in blocks] == [1, *ends[:-1]]
+    assert ends[-1] == 1 + 21 * len(PACKETS)
+    assert source.progress == 1
+    assert source.path == str(long)
+
+
+def test_a_packet_across_windows_is_whole(long: Path) -> None:
+    capture = long.read_bytes()
+    assert len(capture) > WINDOW
+    expected = read(CAPTURE)
+    got = [packet for block in open_path(str(long)).blocks() for packet in block]
+    assert [packet.frame for packet in got] == list(range(1, 21 * len(PACKETS) + 1))
+    assert [packet[1:] for packet in got] == [packet[1:] for packet in expected] * 21
+
+
+def test_stop_ends_a_file_early_without_an_error(long: Path) -> None:
+    source = open_path(str(long))
     count = 0
     for block in source.blocks():
         count += len(block)
         source.stop()
-    assert 0 < count < 10_000
+    assert count == BLOCK_PACKETS
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])

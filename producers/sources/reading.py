@@ -1,0 +1,205 @@
+"""One capture being read: bytes of a feed come into a window, scanners find the packets, blocks go out.
+
+A window is filled, scanned where it lies, and handed out in slices; what is left of a packet at its end moves on to
+the next. Nothing that was handed out is written to again.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.sources import scan
+from producers.sources.errors import BrokenStreamError, broken, cut_off, damaged
+from producers.sources.packet import Block, Interface
+from runtime.errors import CaptureError
+
+BLOCK_PACKETS = 16_384
+WINDOW = 4 << 20
+POLL_SECONDS = 0.2
+LINGER_SECONDS = 0.05
+"""How long a stream that comes in real time is gathered, from its first bytes on, before its packets go on."""
+MAGIC_LENGTH = 4
+_LEAST_ROOM = 1 << 16
+
+
+class Feed(Protocol):
+    """Where the bytes of a capture come from."""
+
+    def read_into(self, room: memoryview, seconds: float) -> int | None:
+        """Put bytes at the beginning of `room`, and return how many; 0 at the end, None if none came in time.
+
+        Waits at most `seconds` where bytes come in real time. Raises CaptureError where they cannot be read,
+        BrokenStreamError where they cannot be unpacked.
+        """
+        ...
+
+
+class Scanned(NamedTuple):
+    """What a scan has found: packets in the columns, the place it came to, and whether it has not seen all.
+
+    `damage` says why the capture makes no sense there.
+    """
+
+    packets: int
+    position: int
+    again: bool = False
+    damage: str = ""
+
+
+class Reader(Protocol):
+    """Reads captures of one format."""
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """The interfaces so far."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the capture says were dropped."""
+        ...
+
+    def scan(self, buffer: NDArray[np.uint8], start: int, end: int, columns: NDArray[np.int64]) -> Scanned:
+        """Fill `columns`, whose rows are those of `scan`, with the packets between two places of the buffer."""
+        ...
+
+    def unfinished(self) -> bool:
+        """Whether the capture cannot end here though no byte is left over."""
+        ...
+
+
+class Window:
+    """A stretch of the capture in memory: scanned up to `start`, filled up to `end`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.buffer = np.empty(size, dtype=np.uint8)
+        self.start = self.end = 0
+
+    def room(self, least: int = 1) -> memoryview:
+        """What can be filled, `least` bytes or more; what is not yet scanned moves on to a new window if need be."""
+        if len(self.buffer) - self.end < least:
+            rest = self.buffer[self.start : self.end]
+            size = self._size
+            while size - len(rest) < max(least, size // 4):
+                size *= 2
+            buffer = np.empty(size, dtype=np.uint8)
+            buffer[: len(rest)] = rest
+            self.buffer, self.start, self.end = buffer, 0, len(rest)
+        return self.buffer[self.end :].data
+
+
+class Reading:
+    """The blocks of one capture. The first packet is frame `first_frame`.
+
+    `paced` says that the feed's bytes come in real time: then packets go on as they come, and an empty block
+    says that nothing came for a while. `reader_for` gives the reader for a capture's first four bytes.
+    """
+
+    def __init__(  # noqa: PLR0913  # what differs between sources, each named
+        self,
+        feed: Feed,
+        name: str,
+        reader_for: Callable[[bytes, str], Reader],
+        *,
+        paced: bool = False,
+        first_frame: int = 1,
+        window: int = WINDOW,
+    ) -> None:
+        self._feed, self._name, self._reader_for, self._paced = feed, name, reader_for, paced
+        self._first_frame = first_frame
+        self._window = Window(window)
+        self._scanned = 0
+        self._columns = np.empty((5, BLOCK_PACKETS), dtype=np.int64)
+        self.reader: Reader | None = None
+        self.packets = 0
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the capture says were dropped while it was taken."""
+        return self.reader.dropped if self.reader else 0
+
+    def blocks(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Block]:
+        """Yield the packets, until the end or until `stopped`; CaptureError if the stream is damaged or cut off."""
+        try:
+            while not stopped():
+                more = self._gather()
+                yield from self._complete(stopped)
+                if not more:
+                    break
+        except (CaptureError, BrokenStreamError) as error:
+            yield from self._complete(stopped)
+            if isinstance(error, BrokenStreamError):
+                raise broken(self._name, self.packets, str(error)) from error
+            raise
+        if not stopped():
+            self._finish()
+
+    def _gather(self) -> bool:
+        """Fill the window, as far as bytes come in time; False at the end."""
+        window, until, seconds = self._window, 0.0, POLL_SECONDS
+        least = _LEAST_ROOM if self._paced else 1
+        room = window.room(least)
+        while True:
+            got = self._feed.read_into(room, seconds)
+            if got == 0:
+                return False
+            if got is None:
+                return True
+            window.end += got
+            room = room[got:]
+            if not room:
+                return True
+            if self._paced:
+                now = time.monotonic()
+                until = until or now + LINGER_SECONDS
+                seconds = until - now
+                if seconds <= 0:
+                    return True
+
+    def _complete(self, stopped: Callable[[], bool]) -> Iterator[Block]:
+        """Yield the packets that are complete in the window, or an empty block if the stream is paced."""
+        window = self._window
+        if self.reader is None:
+            magic = window.buffer[window.start : min(window.start + MAGIC_LENGTH, window.end)].tobytes()
+            if len(magic) == MAGIC_LENGTH:
+                self.reader = self._reader_for(magic, self._name)
+        again, any_packets = self.reader is not None, False
+        while again and self.reader is not None and not stopped():
+            found = self.reader.scan(window.buffer, window.start, window.end, self._columns)
+            again, any_packets = found.again, any_packets or found.packets > 0
+            first, window.start = window.start, found.position
+            self._scanned += found.position - first
+            if found.packets:
+                yield self._block(self.reader.interfaces, found.packets, first)
+            if found.damage:
+                raise damaged(self._name, self.packets, self._scanned, found.damage)
+        if self._paced and not any_packets:
+            yield self._block((), 0, window.start)
+
+    def _block(self, interfaces: tuple[Interface, ...], count: int, first: int) -> Block:
+        """The first packets of the columns, whose bytes lie from `first` on to what has been scanned."""
+        window, columns = self._window, self._columns
+        frame = self._first_frame + self.packets
+        self.packets += count
+        return Block(
+            frame,
+            window.buffer[first : window.start],
+            columns[scan.TIME, :count].copy(),
+            columns[scan.OFFSET, :count] - first,
+            columns[scan.CAPTURED, :count].copy(),
+            columns[scan.WIRE, :count].copy(),
+            columns[scan.INTERFACE, :count].astype(np.int32),
+            interfaces,
+        )
+
+    def _finish(self) -> None:
+        window = self._window
+        rest = window.buffer[window.start : window.end]
+        if self.reader is None:
+            self.reader = self._reader_for(rest[:MAGIC_LENGTH].tobytes(), self._name)
+        if len(rest) or self.reader.unfinished():
+            raise cut_off(self._name, self.packets, self._scanned)
