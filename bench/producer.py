@@ -39,15 +39,9 @@ def run(options: Options) -> Report:
 def _compare(path: Path, runs: int) -> dict[str, Any]:
     captures.warm(path)
     decode: list[str | Path] = [ROOT / "netflight", "decode", path, "--quiet", "--output", "/dev/null"]
-    dissect = [
-        "tshark",
-        "-n",
-        "-r",
-        path,
-        "-T",
-        "fields",
-        *(word for name in FIELDS for word in ("-e", name)),
-    ]
+    dissect: list[str | Path] = ["tshark", "-n", "-r", path, "-T", "fields"]
+    for name in FIELDS:
+        dissect += ["-e", name]
     ours, theirs = in_turn(partial(wall_time, decode), partial(wall_time, dissect), runs)
     return {
         "capture": str(path),

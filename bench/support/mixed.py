@@ -57,7 +57,9 @@ def make_mixed(path: Path, packets: int) -> None:
 
 
 def readdressed(frame: bytes, number: int) -> bytes:
-    """An Ethernet frame whose IP packet has other addresses, the same ones for the same `number`."""
+    """An Ethernet frame whose IP packet has other addresses, the same ones for the same `number`; for 0 its own."""
+    if number == 0:
+        return frame
     data = bytearray(frame)
     start, kind = 14, frame[12:14]
     while kind in {b"\x81\x00", b"\x88\xa8"}:

@@ -20,7 +20,7 @@ from samples.record.servers import Certificates, certificates
 PACKETS = 1_000_000
 """So many packets a bulk capture has at least."""
 
-_PROGRAMS = {
+PROGRAMS = {
     "ip": "iproute2",
     "ethtool": "ethtool",
     "dumpcap": "wireshark-common",
@@ -28,6 +28,7 @@ _PROGRAMS = {
     "curl": "curl",
     "openssl": "openssl",
 }
+"""What recording needs, and the Debian packages it is in."""
 _SERVERS = ("192.0.2.80", "192.0.2.81", "192.0.2.82")
 _CLIENTS = tuple(f"192.0.2.{number}" for number in range(101, 109))
 _NAMES = 12
@@ -87,7 +88,7 @@ def _require() -> None:
             "run this once with sudo, or name a capture with --capture",
         )
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = [package for name, package in _PROGRAMS.items() if not shutil.which(name, path=search)]
+    missing = [package for name, package in PROGRAMS.items() if not shutil.which(name, path=search)]
     if missing:
         raise UsageError(
             "the bulk capture is not recorded yet, and programs to record it are missing",
