@@ -91,11 +91,24 @@ class Transaction(_Strict):
     timeout: float = Field(default=10.0, gt=0)
 
 
+class DecodeSpec(_Strict):
+    """Which packets the default policy decodes for a dataset, however many: those of ports or of signatures.
+
+    TCP, UDP or SCTP ports; the protocols that the engine recognises on any port, by their names in policies.
+    """
+
+    tcp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    udp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    sctp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    signatures: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
+
+
 class TsharkSpec(_Strict):
-    """What tshark is asked for: its protocol layers and, where needed, its preferences."""
+    """What tshark is asked for: its protocol layers and, where needed, its preferences; which packets it needs."""
 
     protocols: tuple[str, ...]
     preferences: dict[str, str] = Field(default_factory=dict)
+    decode: DecodeSpec = DecodeSpec()
 
 
 class EventSpec(_Strict):
