@@ -103,6 +103,12 @@ class WorkerSettings(_Section):
     rules: list[Path] = Field(default_factory=list)
 
 
+class CaptureSettings(_Section):
+    """Live capture: `buffer` bytes of packets (or `64MiB`) wait in the kernel until they are read, then it drops."""
+
+    buffer: ByteSize = Field(default=ByteSize(32 << 20), ge=1 << 20)
+
+
 class TsharkSettings(_Section):
     """The children that dissect packets: how many (0: by the cores and the capture's size), bytes that each may fill."""
 
@@ -139,6 +145,7 @@ class Settings(BaseSettings):
     state: Path = Field(default_factory=state_dir)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
+    capture: CaptureSettings = Field(default_factory=CaptureSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     tshark: TsharkSettings = Field(default_factory=TsharkSettings)
     recorder: RecorderSettings = Field(default_factory=RecorderSettings)
