@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     namespace: str = Field(default="default", pattern=NAMESPACE_PATTERN)
     sensor: str = Field(default_factory=socket.gethostname)
     local_networks: list[str] = Field(default_factory=lambda: list(LOCAL_NETWORKS))
+    policy: str = "default"
     state: Path = Field(default_factory=state_dir)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)

@@ -29,6 +29,12 @@ Namespace = Annotated[
 Sensor = Annotated[
     str | None, typer.Option(metavar="NAME", help="This sensor's name.", show_default="the host's name")
 ]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="What is decoded and recorded.", show_default="NETFLIGHT_POLICY, else default"
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
