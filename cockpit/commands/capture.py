@@ -1,5 +1,9 @@
 """`netflight capture`: packets from an interface or captures to Kafka."""
 
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from cockpit.commands.options import (
@@ -30,6 +34,15 @@ def capture(
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Record packets in the ring too, as the policy says.")
+    ] = False,
+    ring: Annotated[
+        Path | None,
+        typer.Option(
+            "--ring", metavar="FOLDER", help="Record in this ring.", show_default="NETFLIGHT_RECORDER__FOLDER"
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Decode packets and publish the events to Kafka, until the captures end or Ctrl-C.
@@ -37,7 +50,10 @@ def capture(
     [dim]netflight capture -i eth0 --filter "not port 9092"[/dim]
 
     [dim]netflight capture --namespace case_42 evidence.pcapng[/dim]
+
+    [dim]netflight capture -i eth0 --record[/dim]
     """
+    from cockpit.recording import recording, tell_recorded
     from producers.publisher import Publisher
     from producers.run import Runner
     from producers.sources.live import LiveSource
@@ -47,10 +63,14 @@ def capture(
     require_one_source("capture", paths, interface)
     settings = settings_for(namespace=namespace, sensor=sensor)
     telemetry = Telemetry("producer")
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, ExitStack() as open_parts:
         publisher = Publisher(settings, telemetry, stop, note)
+        recorder = None
+        if record or ring:
+            parts = recording(settings, telemetry, ring, live=interface is not None)
+            recorder = open_parts.enter_context(parts)
         with watching(quiet=quiet) as watch:
-            runner = Runner(settings, publisher.publish, stop, watch, telemetry)
+            runner = Runner(settings, publisher.publish, stop, watch, telemetry, recorder=recorder)
             if interface:
                 outcome = runner.run_source(LiveSource(interface, capture_filter))
             else:
@@ -61,5 +81,8 @@ def capture(
                 outcome.errors.append(error)
         interrupted = stop.is_set() and interface is None
     account(outcome, f"published to netflight.{settings.namespace}.*", quiet=quiet)
-    write_summary(summary, outcome.summary())
+    if recorder and not quiet:
+        tell_recorded(recorder)
+    recorded = {"recorded": recorder.summary()} if recorder else {}
+    write_summary(summary, {**outcome.summary(), **recorded})
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))

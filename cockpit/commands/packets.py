@@ -107,11 +107,12 @@ def list_ring(ring: Folder = None, as_json: AsJson = False) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("", "from", "to", "packets", "flows", "bytes", "segments"):
-        table.add_column(column, justify="left" if column in {"", "from", "to"} else "right")
+        left = column in {"", "from", "to"}
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for name, kept in (("ring", False), ("kept", True)):
         told = _totals(each for each in holdings if each.kept == kept)
         counts = (f"{told[what]:,}" for what in ("packets", "flows", "bytes", "segments"))
-        table.add_row(name, told["from"] or "", told["to"] or "", *counts)
+        table.add_row(name, _second(told["from"]), _second(told["to"]), *counts)
     stdout.print(table)
     note(
         f"{place.folder}; flows are counted in each segment; {len({k.community_id for k in keeps}):,} to be kept"
@@ -133,11 +134,12 @@ def keep(community_id: CommunityId, since: From = None, until: To = None, ring: 
 
 def _open(folder: Path | None) -> "Ring":
     from producers.recorder.carve import Ring
-    from runtime.settings import Settings
 
     if folder is None:
-        settings = Settings.load()
-        folder = settings.recorder.folder or settings.state / "ring"
+        from cockpit.recording import ring_folder
+        from runtime.settings import Settings
+
+        folder = ring_folder(Settings.load())
     return Ring(folder)
 
 
@@ -225,11 +227,20 @@ def _told(found: "Carved", community_id: str, output: str | None, seconds: float
 
 
 def _show(told: dict[str, Any]) -> None:
-    stdout.print(f"[bold]{escape(told['community_id'])}[/] {escape(told['flow'])}")
-    stdout.print(f"{told['packets']:,} packets, {told['bytes']:,} bytes, {told['from']} to {told['to']}")
+    stdout.print(f"[bold]{escape(told['community_id'])}[/] {escape(told['flow'])}", soft_wrap=True)
+    stdout.print(
+        f"{told['packets']:,} packets, {told['bytes']:,} bytes, {told['from']} to {told['to']}",
+        soft_wrap=True,
+    )
     kept = f", {told['kept_segments']:,} of them kept" if told["kept_segments"] else ""
     written = f", written to {told['output']}" if told["output"] else ""
-    stdout.print(f"in {told['segments']:,} segments{kept}{escape(written)}, {told['seconds']:.2f} s")
+    many = "1 segment" if told["segments"] == 1 else f"{told['segments']:,} segments"
+    stdout.print(f"in {many}{kept}{escape(written)}, {told['seconds']:.2f} s", soft_wrap=True)
+
+
+def _second(moment: str | None) -> str:
+    """A timestamp to the second."""
+    return f"{moment[:19]}Z" if moment else ""
 
 
 def _endpoints(found: "Carved") -> str:
