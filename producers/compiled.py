@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import numba
+from numba.core.registry import CPUDispatcher
 
 from runtime.settings import cache_dir
 
@@ -34,6 +35,16 @@ def entry(function: Function) -> Function:
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+class _Inner(CPUDispatcher):  # type: ignore[misc]  # numba has no types
+    """Without the wrappers that make a native function callable from Python; they are a third of compiling it."""
+
+    def __call__(self, *_args: Any, **_options: Any) -> NoReturn:
+        raise TypeError(f"{self.py_func.__qualname__} is native: only functions of the kernel can call it")
+
+
 def inner(function: Function) -> Function:
     """A function that only other kernel functions call: compiled with them, not kept on its own."""
-    return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
+    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    native = numba.njit(**options)(function)
+    native.__class__ = _Inner
+    return cast("Function", native)
