@@ -22,7 +22,7 @@ from producers.sources.stream import StreamSource
 from runtime.errors import CaptureError, UsageError
 
 STOP_SECONDS = 5.0
-KERNEL_BUFFER_MIB = 32
+KERNEL_BUFFER = 32 << 20
 _PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _CAPABILITIES = "-all,+net_raw,+net_admin"
 _UNPRIVILEGED = (
@@ -43,7 +43,8 @@ class LiveSource(StreamSource):
     """Packets of one interface, until `stop`.
 
     `capture_filter` is a filter in the pcap-filter language, which the kernel applies; `snaplen` limits the
-    bytes kept of each packet (0: all); `buffer_mib` is what the kernel may hold of packets that were not read yet.
+    bytes kept of each packet (0: all); `buffer` is how many bytes of packets wait in the kernel at most, to
+    the MiB.
     Raises UsageError if dumpcap is not installed.
     """
 
@@ -55,12 +56,12 @@ class LiveSource(StreamSource):
         interface: str,
         capture_filter: str = "",
         snaplen: int = 0,
-        buffer_mib: int = KERNEL_BUFFER_MIB,
+        buffer: int = KERNEL_BUFFER,
     ) -> None:
         super().__init__("", interface)
         if shutil.which("dumpcap") is None:
             raise UsageError("dumpcap is not installed", "apt-get install wireshark-common")
-        self._command = _command(interface, capture_filter, snaplen, buffer_mib)
+        self._command = _command(interface, capture_filter, snaplen, buffer)
         self._child: subprocess.Popen[bytes] | None = None
         self._told_drops = 0
         self.packets_received = 0
@@ -127,8 +128,8 @@ class LiveSource(StreamSource):
             raise _failure(self.name, text)
 
 
-def _command(interface: str, capture_filter: str, snaplen: int, buffer_mib: int) -> list[str]:
-    command = ["dumpcap", "-q", "-n", "-i", interface, "-B", str(buffer_mib), "-w", "-"]
+def _command(interface: str, capture_filter: str, snaplen: int, buffer: int) -> list[str]:
+    command = ["dumpcap", "-q", "-n", "-i", interface, "-B", str(buffer), "-w", "-"]
     if snaplen:
         command += ["-s", str(snaplen)]
     if capture_filter:

@@ -1,10 +1,11 @@
 """From what was typed to sources: a file, a folder of captures, `-` for standard input."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from producers.sources.file import FileSource, check
+from producers.sources.follow import FollowSource
 from producers.sources.packet import Source
 from producers.sources.stdin import StdinSource
 from runtime.errors import CaptureError, UsageError
@@ -69,6 +70,18 @@ def open_path(path: str) -> Source:
         ) from error
     except OSError as error:
         raise CaptureError(f"{path}: {error.strerror}") from error
+
+
+def open_folder(paths: Sequence[str], tell: Callable[[str], None]) -> FollowSource:
+    """The source that follows the folder that was named; `tell` hears of files in it that cannot be read.
+
+    Raises UsageError unless one folder and nothing else was named.
+    """
+    if len(paths) != 1 or not Path(paths[0]).is_dir():
+        raise UsageError(
+            f"--follow: {' '.join(paths)} is not one folder", "name the folder that captures are written to"
+        )
+    return FollowSource(Path(paths[0]), tell)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
