@@ -13,6 +13,20 @@ from numpy.typing import NDArray
 from producers.sources.packet import Block
 
 
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a flow lives, in seconds of packet time.
+
+    `tcp` (SCTP too) and `other` are idle times, `linger` the idle time of a connection that was closed, so
+    that its last acknowledgements stay with it; `active` is the time between records of a flow that goes on.
+    """
+
+    tcp: float = 300.0
+    other: float = 60.0
+    linger: float = 10.0
+    active: float = 1800.0
+
+
 class Tunnel(NamedTuple):
     """The outermost addresses of an encapsulated flow and what carries it (`gre`, `vxlan`, `gtp` ...)."""
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from producers.engine.model import Accounting, Flow, FlowRecord
-from producers.engine.twin.flows import FlowTable, Timeouts
+from producers.engine.model import Accounting, Flow, FlowRecord, Timeouts
+from producers.engine.twin.flows import FlowTable
 from producers.engine.twin.fragments import Fragments
 from producers.engine.twin.parse import NOT_IP, parse
 from producers.sources.packet import RawPacket

@@ -6,12 +6,13 @@ O(1): a flow sits in the bucket of the second it may end in, and is looked at ag
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from producers.engine.community_id import community_id
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, address_text, is_answer, opposite, split
-from producers.engine.model import Flow, FlowRecord, Tunnel
+from producers.engine.model import Flow, FlowRecord, Timeouts, Tunnel
 from producers.engine.protocols import transport_name
+from producers.engine.states import connection_state
 from producers.engine.twin import tcp
 from producers.engine.twin.links import Trace
 from producers.engine.twin.parse import Parsed, trace
@@ -23,20 +24,6 @@ REMEMBERED = 4_096
 SPARE_SECONDS = 1_000
 MAX_ENDS = 16
 """So many flows at most are looked at between two packets, so that a leap in time does not stop everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a flow lives, in seconds of packet time.
-
-    `tcp` (SCTP too) and `other` are idle times, `linger` the idle time of a connection that was closed, so
-    that its last acknowledgements stay with it; `active` is the time between records of a flow that goes on.
-    """
-
-    tcp: float = 300.0
-    other: float = 60.0
-    linger: float = 10.0
-    active: float = 1800.0
 
 
 class Entry:
@@ -235,7 +222,7 @@ def _is_reply(parsed: Parsed) -> bool:
 
 def _state(flow: Flow) -> str:
     if flow.ip_protocol == TCP:
-        return tcp.connection_state(flow.history)
+        return connection_state(flow.history)
     return "SF" if flow.source_packets and flow.destination_packets else "S0"
 
 

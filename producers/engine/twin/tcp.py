@@ -1,11 +1,12 @@
-"""What TCP's flags and sequence numbers tell of a connection: history, state, its end, what was lost.
+"""What TCP's flags and sequence numbers tell of a connection: history, its end, what was lost.
 
-The history's letters and the names of the states are those of Zeek's conn.log
+The history's letters are those of Zeek's conn.log
 (https://docs.zeek.org/en/master/scripts/base/protocols/conn/main.zeek.html). What is counted is
 defined in docs/flows.md.
 """
 
 from producers.engine.model import Flow
+from producers.engine.states import closed_by
 from producers.engine.twin.parse import Parsed
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
@@ -88,7 +89,7 @@ class Connection:
             self._handshake(flow, forward, parsed, time_ns)
             if flags & ACK:
                 self._acknowledged(flow, forward, parsed[6])
-        return "" if not flags & 0x05 else _closed(flow.history)
+        return "" if not flags & 0x05 else closed_by(flow.history)
 
     def _continue(self, flow: Flow, forward: bool, length: int) -> None:  # noqa: FBT001
         """A later fragment of a segment: payload that follows on what came before."""
@@ -199,44 +200,6 @@ def is_reply(flags: int, source_port: int | None, destination_port: int | None) 
     if source_port is None or destination_port is None:
         return False
     return source_port < _WELL_KNOWN <= destination_port
-
-
-def connection_state(history: str) -> str:
-    """Zeek's conn_state for a history."""
-    opened, accepted = "S" in history, "h" in history
-    if opened and accepted:
-        return _established(history)
-    if opened:
-        return _unanswered(history)
-    if accepted:
-        return "RSTRH" if "r" in history else "SHR" if "f" in history else "OTH"
-    return "OTH"
-
-
-def _established(history: str) -> str:
-    if _closed(history) == "fin":
-        return "SF"
-    resets = [letter for letter in history if letter in "Rr"]
-    if resets:
-        return "RSTO" if resets[0] == "R" else "RSTR"
-    return "S2" if "F" in history else "S3" if "f" in history else "S1"
-
-
-def _unanswered(history: str) -> str:
-    if "r" in history:
-        return "REJ"
-    if any(letter in history for letter in "adf"):
-        return "OTH"
-    return "RSTOS0" if "R" in history else "SH" if "F" in history else "S0"
-
-
-def _closed(history: str) -> str:
-    """How a connection ended first: both sides finished, or one reset it."""
-    finished = max(history.find("F"), history.find("f")) if "F" in history and "f" in history else -1
-    reset = min((at for at in (history.find("R"), history.find("r")) if at >= 0), default=-1)
-    if finished >= 0 and (reset < 0 or finished < reset):
-        return "fin"
-    return "rst" if reset >= 0 else ""
 
 
 def _note(flow: Flow, forward: bool, letter: str) -> None:  # noqa: FBT001

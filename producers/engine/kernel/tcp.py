@@ -1,0 +1,239 @@
+"""What TCP's flags and sequence numbers tell of a connection: history, its end, what was lost, late and sent again.
+
+The twin's `tcp` says the same with objects; what is counted is defined in docs/flows.md. `side` is 0 for the
+initiator's segments, 1 for the other's. Sequence numbers are 64-bit integers here, taken modulo 2**32.
+"""
+# ruff: noqa: PLR0913, PLR0917 - arrays and indices, not rows
+
+from typing import Any
+
+import numpy as np
+
+from producers.compiled import inner
+from producers.engine.kernel.octets import number
+from producers.engine.kernel.table_rows import FIN_CLOSED, MAX_HOLES, RST_CLOSED
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+REACH = 1 << 20
+MAX_GAP = 1 << 30
+MAX_UNSEEN = 1 << 24
+REORDERED_NS = 3_000_000
+BACKWARD = ord("^")
+DATA = 3
+
+_SYN, _ANSWER, _ACK, _FIN, _RST, _AGAIN, _CLOSED, _ODD, _FLIPPED, _GAP = 0, 1, 2, 4, 5, 6, 7, 8, 9, 10
+_LETTERS = np.frombuffer(b"SsHhAaDdFfRrTtWwQqIiGg", np.uint8)
+_NEXT, _FIRST = 1, 2
+_SENT, _ACCEPTED, _OVER = 1, 2, 3
+_MASK, _HALF = 0xFFFF_FFFF, 0x8000_0000
+_WELL_KNOWN = 1024
+
+
+@inner
+def distance(ahead: int, other: int) -> int:
+    """How far a sequence number is ahead of another, modulo 2**32: negative if it is behind."""
+    return ((ahead - other + _HALF) & _MASK) - _HALF
+
+
+@inner
+def note(flows: Any, slot: int, side: int, letter: int) -> None:
+    """Put a letter into the history when it happens first: upper case for the initiator."""
+    row = flows[slot]
+    place = letter * 2 + side
+    if number(row.seen) >> place & 1 == 0:
+        row.seen = number(row.seen) | 1 << place
+        row.history[row.letters] = _LETTERS[place]
+        row.letters += 1
+
+
+@inner
+def see(flows: Any, slot: int, side: int, facts: Any, packet: int, now: int) -> int:
+    """Take one segment in; return FIN_CLOSED or RST_CLOSED if it closes the connection, else 0."""
+    row, fact = flows[slot], facts[packet]
+    length, flags = number(fact.length), number(fact.tcp_flags)
+    if flags & RST == 0 and (length > 0 or flags & (FIN | SYN)):
+        _advance(flows, slot, side, number(fact.sequence), length, flags, now)
+    if flags & (FIN | SYN | RST):
+        _control(flows, slot, side, number(fact.sequence), flags)
+    if length > 0:
+        note(flows, slot, side, DATA)
+    elif flags & (FIN | SYN | RST | ACK) == ACK:
+        note(flows, slot, side, _ACK)
+    if fact.window == 0 and flags & (FIN | SYN | RST) == 0:
+        row.zero_windows += 1
+        note(flows, slot, side, _CLOSED)
+    if flags & RST:
+        return FIN_CLOSED if flags & FIN and _finished(flows, slot) else RST_CLOSED
+    if row.handshake != _OVER:
+        _handshake(flows, slot, side, flags, number(fact.acknowledgement), now)
+    if flags & ACK:
+        _acknowledged(flows, slot, 1 - side, number(fact.acknowledgement))
+    return FIN_CLOSED if flags & FIN and _finished(flows, slot) else 0
+
+
+@inner
+def continues(flows: Any, slot: int, side: int, length: int) -> None:
+    """Take in a later fragment of a segment: payload that follows on what came before."""
+    if length > 0:
+        note(flows, slot, side, DATA)
+        flows[slot].next[side] = number(flows[slot].next[side]) + length & _MASK
+
+
+@inner
+def _finished(flows: Any, slot: int) -> bool:
+    """Whether both sides sent FIN."""
+    return number(flows[slot].seen) >> 2 * _FIN & 3 == 3
+
+
+@inner
+def _advance(flows: Any, slot: int, side: int, sequence: int, length: int, flags: int, now: int) -> None:
+    """Move the next expected sequence number on, or tell what comes late from what comes again."""
+    row = flows[slot]
+    end = sequence + length + (flags >> 1 & 1) + (flags & 1) & _MASK
+    if flags & SYN or row.known[side] & _NEXT == 0:
+        if flags & SYN and row.known[side] & _FIRST and number(row.first[side]) == sequence:
+            row.retransmits += 1
+            return
+        row.known[side] |= _NEXT
+        row.next[side], row.advanced_ns[side], row.holes[side] = end, now, 0
+        return
+    expected = number(row.next[side])
+    gap, ahead = distance(sequence, expected), distance(end, expected)
+    if ahead > 0:
+        if gap > MAX_GAP:
+            row.holes[side] = 0
+        elif gap > 0:
+            _hole(flows, slot, side, sequence)
+        elif row.holes[side]:
+            row.missed_bytes -= _fill(flows, slot, side, sequence, end)
+        row.next[side], row.advanced_ns[side] = end, now
+    elif length != 1 or ahead != 0 or flags & FIN:  # one byte again is a keep-alive
+        filled = _fill(flows, slot, side, sequence, end) if row.holes[side] else 0
+        row.missed_bytes -= filled
+        if filled > 0 and now - row.advanced_ns[side] <= max(REORDERED_NS, row.handshake_ns):
+            row.out_of_order += 1
+            return
+        row.retransmits += 1
+        if length > 0:
+            note(flows, slot, side, _AGAIN)
+
+
+@inner
+def _hole(flows: Any, slot: int, side: int, end: int) -> None:
+    """What lies between the next expected sequence number and `end` is missing until it comes."""
+    row = flows[slot]
+    begin = number(row.next[side])
+    row.missed_bytes += distance(end, begin)
+    _put_hole(flows, slot, side, begin, end)
+
+
+@inner
+def _put_hole(flows: Any, slot: int, side: int, begin: int, end: int) -> None:
+    """Add the last hole; where there are too many, the first is no longer waited for."""
+    row = flows[slot]
+    count = number(row.holes[side])
+    if count == MAX_HOLES:
+        for at in range(1, MAX_HOLES):
+            row.hole_start[side, at - 1] = row.hole_start[side, at]
+            row.hole_end[side, at - 1] = row.hole_end[side, at]
+        count -= 1
+    row.hole_start[side, count], row.hole_end[side, count] = begin, end
+    row.holes[side] = count + 1
+
+
+@inner
+def _fill(flows: Any, slot: int, side: int, begin: int, end: int) -> int:
+    """Take a range out of the holes; return how many bytes of it were missing."""
+    row = flows[slot]
+    filled, count = 0, number(row.holes[side])
+    starts, ends = np.empty(MAX_HOLES, np.int64), np.empty(MAX_HOLES, np.int64)
+    for at in range(count):
+        starts[at], ends[at] = row.hole_start[side, at], row.hole_end[side, at]
+    row.holes[side] = 0
+    for at in range(count):
+        low, high = starts[at], ends[at]
+        first = low if distance(begin, low) < 0 else begin
+        stop = high if distance(end, high) > 0 else end
+        if distance(stop, first) <= 0:
+            _put_hole(flows, slot, side, low, high)
+            continue
+        filled += distance(stop, first)
+        if low != first:
+            _put_hole(flows, slot, side, low, first)
+        if stop != high:
+            _put_hole(flows, slot, side, stop, high)
+    return filled
+
+
+@inner
+def _handshake(flows: Any, slot: int, side: int, flags: int, acknowledgement: int, now: int) -> None:
+    """From the last SYN before the SYN-ACK to the initiator's first answer to it."""
+    row = flows[slot]
+    if flags & SYN:
+        if side == 0 and flags & ACK == 0 and row.handshake != _ACCEPTED:
+            row.handshake, row.syn_ns = _SENT, now
+        elif side == 1 and flags & ACK and row.handshake == _SENT:
+            row.handshake = _ACCEPTED
+    elif side == 0 and flags & ACK and row.handshake == _ACCEPTED:
+        row.handshake = _OVER
+        if acknowledgement == (number(row.first[1]) + 1) & _MASK and now >= row.syn_ns:
+            row.handshake_ns = now - row.syn_ns
+
+
+@inner
+def _acknowledged(flows: Any, slot: int, side: int, end: int) -> None:
+    """What `side` sent by then has arrived at the other, whether it was seen or not."""
+    row = flows[slot]
+    if row.known[side] & _NEXT == 0:
+        return
+    unseen = distance(end, number(row.next[side]))
+    if 1 < unseen <= MAX_UNSEEN:  # 1: a FIN that was not seen
+        _hole(flows, slot, side, end)
+        row.next[side] = end
+    if row.holes[side] and distance(end, number(row.hole_start[side, 0])) > 0:
+        note(flows, slot, side, _GAP)
+
+
+@inner
+def _control(flows: Any, slot: int, side: int, sequence: int, flags: int) -> None:
+    """A segment with SYN, FIN or RST."""
+    if flags & SYN:
+        flows[slot].first[side] = sequence
+        flows[slot].known[side] |= _FIRST
+        note(flows, slot, side, _ANSWER if flags & ACK else _SYN)
+        if flags & (FIN | RST):
+            note(flows, slot, side, _ODD)
+    if flags & (FIN | RST) == FIN | RST:
+        note(flows, slot, side, _FLIPPED)
+    if flags & FIN:
+        note(flows, slot, side, _FIN)
+    if flags & RST:
+        note(flows, slot, side, _RST)
+
+
+@inner
+def begins_anew(flows: Any, slot: int, side: int, sequence: int) -> bool:
+    """Whether a SYN on this connection's addresses and ports opens another one.
+
+    It does if this one was closed or the sequence number is out of reach; its own SYN, sent again, does not (but
+    after both FINs it does).
+    """
+    row = flows[slot]
+    if row.known[side] & _FIRST and number(row.first[side]) == sequence:
+        return bool(row.closed == FIN_CLOSED)
+    if row.closed:
+        return True
+    return bool(row.known[side] & _NEXT and abs(distance(sequence, number(row.next[side]))) > REACH)
+
+
+@inner
+def is_reply(facts: Any, packet: int) -> int:
+    """1 if the first segment seen went to the initiator.
+
+    A SYN comes from the initiator, a SYN-ACK goes to it. In the middle of a connection the side with a
+    well-known port answers, if the other has none; else whoever is seen first began.
+    """
+    fact = facts[packet]
+    if fact.tcp_flags & SYN:
+        return 1 if fact.tcp_flags & ACK else 0
+    return 1 if fact.source_port < _WELL_KNOWN <= fact.destination_port else 0
