@@ -14,6 +14,7 @@ from cockpit.commands import (
     inspect,
     packets,
     parts,
+    policy,
     rules,
     schemas,
     stack,
@@ -34,7 +35,20 @@ app = typer.Typer(
     help="A network flight recorder on Apache Kafka: packets become ECS events, statistics and alerts.",
     epilog="Begin with [bold]netflight demo[/bold]. Settings: NETFLIGHT_... in the environment, see docs/settings.md.",
 )
-for module in (demo, decode, capture, packets, inspect, stack, parts, rules, schemas, dead_letters, bench):
+for module in (
+    demo,
+    decode,
+    capture,
+    packets,
+    inspect,
+    stack,
+    parts,
+    rules,
+    policy,
+    schemas,
+    dead_letters,
+    bench,
+):
     module.register(app)
 
 

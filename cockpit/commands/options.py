@@ -32,7 +32,9 @@ Sensor = Annotated[
 Policy = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE", help="What is decoded and recorded.", show_default="NETFLIGHT_POLICY, else default"
+        metavar="NAME|FILE",
+        help="What is decoded and recorded.",
+        show_default="NETFLIGHT_POLICY, else default",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

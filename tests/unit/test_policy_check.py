@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.engine.policy.file import COUNT, Action, Limit, Unit, read_policy, shipped
+from producers.engine.policy.file import COUNT, Action, Limit, Unit, never_reached, read_policy, shipped
 from producers.engine.policy.policy import builtin_lists
 from producers.engine.policy.source import PolicyError
 from producers.engine.policy.words import in_words
@@ -169,13 +169,20 @@ def test_what_a_rule_can_do(tmp_path: Path) -> None:
         "- {name: d, then: count}\n"
         "include: all\n"
     )
-    rules, files = read_policy(path, BUILTIN)
-    assert [rule.name for rule in rules] == ["a", "b", "c", "d", "everything", "otherwise"]
+    rules, files, _about = read_policy(path, BUILTIN)
+    assert [rule.name for rule in rules] == ["a", "b", "c", "d", "everything"]
     assert rules[0].then == Action(Limit(16, Unit.PACKETS), Limit(0), headers=True, sample=10)
     assert rules[1].then == Action(None, Limit(1000, Unit.BYTES), headers=True)
     assert rules[2].then == Action(drop=True)
     assert rules[3].then == COUNT
     assert [file.name for file in files] == ["my.yaml", "all.yaml"]
+    assert [rule.name for rule in never_reached(rules)] == ["everything"]
+
+
+def test_what_no_rule_takes_is_counted(tmp_path: Path) -> None:
+    rules, _files, _about = read_policy(written(tmp_path, "port == 80"), BUILTIN)
+    assert [(rule.name, rule.then) for rule in rules[1:]] == [("otherwise", COUNT)]
+    assert not never_reached(rules)
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
@@ -188,7 +195,7 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_policies_are_right_and_can_be_told(name: str) -> None:
-    rules, _files = read_policy(name, BUILTIN)
+    rules, _files, _about = read_policy(name, BUILTIN)
     for rule in rules:
         assert in_words(rule)
 
@@ -197,7 +204,7 @@ def test_rules_in_words(tmp_path: Path) -> None:
     when = (
         "proto == tcp and (port in [80, 8000..8010] or src.ip in lab) and not payload starts with hex'160301'"
     )
-    rules, _files = read_policy(
+    rules, _files, _about = read_policy(
         written(tmp_path, when, "{decode: first 16 packets, record: headers, sample: 10}"), BUILTIN
     )
     assert in_words(rules[0]) == (

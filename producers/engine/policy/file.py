@@ -4,10 +4,11 @@ Expressions keep their place in the file: they are read from the file's own text
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
@@ -75,8 +76,16 @@ class Rule:
     where: str = ""
 
 
-def read_policy(named: str | Path, builtin: Lists) -> tuple[list[Rule], list[Path]]:
-    """The rules of a policy and of those it includes, and the files they were read from.
+class Reading(NamedTuple):
+    """A policy as read: its rules and those it includes, the last one taking all that is left; the files; its `about`."""
+
+    rules: list[Rule]
+    files: list[Path]
+    about: str
+
+
+def read_policy(named: str | Path, builtin: Lists) -> Reading:
+    """Read a policy and those it includes.
 
     `named` is the name of a shipped policy or a file's path. Raises PolicyError with every mistake found,
     UsageError where there is no such policy.
@@ -89,7 +98,21 @@ def read_policy(named: str | Path, builtin: Lists) -> tuple[list[Rule], list[Pat
         )
     if reader.problems:
         raise PolicyError(reader.problems)
-    return [*rules, Rule(OTHERWISE, ANYTHING, COUNT)], reader.files
+    if not any(takes_all(rule) for rule in rules):
+        rules.append(Rule(OTHERWISE, ANYTHING, COUNT))
+    return Reading(rules, reader.files, reader.about)
+
+
+def takes_all(rule: Rule) -> bool:
+    """Whether a rule takes every packet and answers both questions, so that none behind it is asked."""
+    return rule.when == ANYTHING and None not in {rule.then.decode, rule.then.record}
+
+
+def never_reached(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules behind one that takes all."""
+    deciding = [rule for rule in rules if not rule.then.drop]
+    ends = [at for at, rule in enumerate(deciding) if takes_all(rule)]
+    return deciding[ends[0] + 1 :] if ends else []
 
 
 def shipped() -> list[str]:
@@ -115,6 +138,7 @@ class _Reader:
         self._builtin = builtin
         self.problems: list[Problem] = []
         self.files: list[Path] = []
+        self.about = ""
         self._rules: dict[str, str] = {OTHERWISE: "every policy's last rule"}
 
     def read(self, path: Path) -> Iterator[Rule]:
@@ -126,6 +150,8 @@ class _Reader:
             raise UsageError(f"{path}: {reason}", "a policy is a YAML file") from error
         try:
             top = _entries(source, _composed(source), ("about", "lists", "rules", "include"))
+            if "about" in top and self.files == [path]:
+                self.about = _text(source, top["about"])
             lists = {**self._builtin, **self._lists(source, top.get("lists"))}
             rules = _items(source, top["rules"]) if "rules" in top else []
             included = self._included(source, path, top.get("include"))

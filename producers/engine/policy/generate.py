@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from producers.engine.kernel.layout import DECODE, RECORD, RECORD_HEADERS, Kind
 from producers.engine.policy.check import AllOf, Among, AnyOf, Begins, Compare, Flag, Negation, Term, Within
 from producers.engine.policy.fields import TCP_FLAGS, Direction
-from producers.engine.policy.file import ALL, ANYTHING, NONE, Action, Limit, Rule, Unit
+from producers.engine.policy.file import ALL, NONE, Action, Limit, Rule, Unit, takes_all
 from producers.engine.policy.syntax import Network
 
 COUNTERS = ("packets", "bytes", "decoded_packets", "decoded_bytes", "recorded_packets", "recorded_bytes")
@@ -186,10 +186,9 @@ class _Writer:
         ]
         for index, rule in deciding:
             lines.extend(" " * 12 + line for line in self._rule(index, rule, partly=partly))
-            answered = None not in {rule.then.decode, rule.then.record}
-            if answered and rule.when == ANYTHING:
-                break  # nothing comes to the rules behind it
-            partly = partly or not answered
+            if takes_all(rule):
+                break  # no packet comes to the rules behind it
+            partly = partly or None in {rule.then.decode, rule.then.record}
         lines.append("            break")
         lines.extend(" " * 8 + line for line in _STORED)
         return self._function("decide", [rule for _, rule in deciding], "\n".join(lines) + "\n")
@@ -339,7 +338,7 @@ if verdict & {RECORD}:
     counts[recorded_by, 5] += captured[i]
 elif verdict & {RECORD_HEADERS}:
     counts[recorded_by, 4] += 1
-    counts[recorded_by, 5] += min(captured[i], np.int64(row.payload)) if row.payload >= 0 else captured[i]
+    counts[recorded_by, 5] += min(captured[i], np.int64(row.payload) if row.payload > 0 else 128)
 """.splitlines()
 
 

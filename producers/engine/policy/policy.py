@@ -77,8 +77,8 @@ def load_policy(named: str | Path = "default", local_networks: Iterable[str] = L
     places of all mistakes, UsageError where there is no such policy.
     """
     local = tuple(local_networks)
-    rules, files = read_policy(named, builtin_lists(local))
-    return Policy(str(named), rules, files, local)
+    read = read_policy(named, builtin_lists(local))
+    return Policy(str(named), read.rules, read.files, local)
 
 
 class LivePolicy:
@@ -119,10 +119,6 @@ class LivePolicy:
     def figures(self) -> dict[str, dict[str, int]]:
         """What every rule took so far, of this version and those before it."""
         return _added(self._past, self._policy.figures())
-
-    def reload(self) -> None:
-        """Read the policy again soon, whether or not its files look changed."""
-        self._stamp, self._looked = (), 0.0
 
     def _refresh(self) -> None:
         now = time.monotonic()

@@ -24,6 +24,8 @@ def condition(term: Term, *, inside: bool = False) -> str:  # noqa: PLR0911  # o
         case AllOf(terms):
             text = " and ".join(condition(part, inside=True) for part in terms)
             return f"({text})" if inside else text
+        case Negation(Among() | Within() as part):
+            return _membership(part, "is not")
         case Negation(part):
             return f"not {condition(part, inside=True)}"
         case Flag(field):
@@ -31,25 +33,25 @@ def condition(term: Term, *, inside: bool = False) -> str:  # noqa: PLR0911  # o
         case Compare(field, operator, number):
             return f"{field.name} is {_COMPARED[operator]} {number:,}"
         case Among() | Within():
-            return _membership(term)
+            return _membership(term, "is")
         case Begins(field, offset, prefixes):
             verb = f"has at byte {offset}" if offset else "starts with"
             return f"{field.name} {verb} {_some([_bytes(prefix) for prefix in prefixes])}"
 
 
-def _membership(term: Among | Within) -> str:
-    name = term.field.name
+def _membership(term: Among | Within, verb: str) -> str:
+    name = f"{term.field.name} {verb}"
     if term.listed:
-        return f"{name} is in {term.listed}"
+        return f"{name} in {term.listed}"
     if isinstance(term, Within):
         single = all(network.num_addresses == 1 for network in term.networks)
         texts = [str(n.network_address if n.num_addresses == 1 else n) for n in term.networks]
-        return f"{name} is {'' if single else 'in '}{_some(texts)}"
+        return f"{name} {'' if single else 'in '}{_some(texts)}"
     texts = [
         value_name(term.field, low) if low == high else f"{low} to {high}"
         for low, high in dict.fromkeys(term.ranges)
     ]
-    return f"{name} is {_some(texts)}"
+    return f"{name} {_some(texts)}"
 
 
 def action(then: Action) -> str:
