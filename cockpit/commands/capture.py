@@ -11,6 +11,7 @@ from cockpit.commands.options import (
     Interface,
     Namespace,
     Paths,
+    Policy,
     Quiet,
     Sensor,
     Summary,
@@ -18,6 +19,7 @@ from cockpit.commands.options import (
     require_one_source,
 )
 from cockpit.context import settings_for
+from cockpit.live import Follow, live_source
 from cockpit.terminal import account, note, watching
 from runtime.errors import BrokerError
 
@@ -31,9 +33,11 @@ def capture(
     paths: Paths = None,
     interface: Interface = None,
     capture_filter: Filter = "",
+    follow: Follow = False,
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
+    policy: Policy = None,
     record: Annotated[
         bool, typer.Option("--record", help="Record packets in the ring too, as the policy says.")
     ] = False,
@@ -49,6 +53,8 @@ def capture(
 
     [dim]netflight capture -i eth0 --filter "not port 9092"[/dim]
 
+    [dim]netflight capture --follow ring[/dim]
+
     [dim]netflight capture --namespace case_42 evidence.pcapng[/dim]
 
     [dim]netflight capture -i eth0 --record[/dim]
@@ -56,30 +62,27 @@ def capture(
     from cockpit.recording import recording, tell_recorded
     from producers.publisher import Publisher
     from producers.run import Runner
-    from producers.sources.live import LiveSource
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import Telemetry, write_summary
 
     require_one_source("capture", paths, interface)
-    settings = settings_for(namespace=namespace, sensor=sensor)
+    settings = settings_for(namespace=namespace, sensor=sensor, policy=policy)
+    source = live_source(settings, paths, interface, capture_filter, follow=follow)
     telemetry = Telemetry("producer")
     with stop_on_signals() as stop, ExitStack() as open_parts:
         publisher = Publisher(settings, telemetry, stop, note)
         recorder = None
         if record or ring:
-            parts = recording(settings, telemetry, ring, live=interface is not None)
+            parts = recording(settings, telemetry, ring, live=source is not None)
             recorder = open_parts.enter_context(parts)
         with watching(quiet=quiet) as watch:
             runner = Runner(settings, publisher.publish, stop, watch, telemetry, recorder=recorder)
-            if interface:
-                outcome = runner.run_source(LiveSource(interface, capture_filter))
-            else:
-                outcome = runner.run_paths(paths or [])
+            outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
             try:
                 publisher.close()
             except BrokerError as error:
                 outcome.errors.append(error)
-        interrupted = stop.is_set() and interface is None
+        interrupted = stop.is_set() and source is None
     account(outcome, f"published to netflight.{settings.namespace}.*", quiet=quiet)
     if recorder and not quiet:
         tell_recorded(recorder)

@@ -13,6 +13,7 @@ from cockpit.commands.options import (
     Interface,
     Namespace,
     Paths,
+    Policy,
     Quiet,
     Sensor,
     Summary,
@@ -20,6 +21,7 @@ from cockpit.commands.options import (
     require_one_source,
 )
 from cockpit.context import settings_for
+from cockpit.live import Follow, live_source
 from cockpit.terminal import account, watching
 from runtime.errors import NetflightError, UsageError
 from schemas.events import Event
@@ -34,12 +36,14 @@ def decode(
     paths: Paths = None,
     interface: Interface = None,
     capture_filter: Filter = "",
+    follow: Follow = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the events to FILE.")
     ] = None,
     summary: Summary = None,
     namespace: Namespace = None,
     sensor: Sensor = None,
+    policy: Policy = None,
     quiet: Quiet = False,
 ) -> None:
     """Decode packets to ECS events, one JSON object a line, on stdout or in FILE.
@@ -53,25 +57,24 @@ def decode(
     [dim]zcat big.pcap.gz | netflight decode - | head[/dim]
 
     [dim]netflight decode -i eth0 --filter "port 53"[/dim]
+
+    [dim]dumpcap -i eth0 -b filesize:100000 -b files:50 -w ring/eth0.pcapng & netflight decode --follow ring[/dim]
     """
     from producers.run import Runner
-    from producers.sources.live import LiveSource
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import write_summary
 
     require_one_source("decode", paths, interface)
-    settings = settings_for(namespace=namespace, sensor=sensor)
+    settings = settings_for(namespace=namespace, sensor=sensor, policy=policy)
+    source = live_source(settings, paths, interface, capture_filter, follow=follow)
     with (
-        Lines(output, live=bool(interface)) as lines,
+        Lines(output, live=source is not None) as lines,
         stop_on_signals() as stop,
         watching(quiet=quiet) as watch,
     ):
         runner = Runner(settings, lines.write, stop, watch)
-        if interface:
-            outcome = runner.run_source(LiveSource(interface, capture_filter))
-        else:
-            outcome = runner.run_paths(paths or [])
-        interrupted = stop.is_set() and interface is None
+        outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
+        interrupted = stop.is_set() and source is None
     account(outcome, "decoded", quiet=quiet)
     write_summary(summary, outcome.summary())
     raise typer.Exit(exit_code(outcome.errors, interrupted=interrupted))
