@@ -163,7 +163,7 @@ def test_what_a_rule_can_do(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(
         "rules:\n"
-        "- {name: a, then: {decode: first 16 packets, record: headers, sample: 1/10}}\n"
+        "- {name: a, when: ip, then: {decode: first 16 packets, record: headers, sample: 1/10}}\n"
         "- {name: b, then: {record: first 1_000 bytes}}\n"
         "- {name: c, when: malformed, then: drop}\n"
         "- {name: d, then: count}\n"

@@ -77,7 +77,7 @@ class Rule:
 
 
 class Reading(NamedTuple):
-    """A policy as read: its rules and those it includes, the last one taking all that is left; the files; its `about`."""
+    """A policy as read: its rules and those it includes, of which one takes all; its files; its `about`."""
 
     rules: list[Rule]
     files: list[Path]
