@@ -56,10 +56,6 @@ class Recorder(Protocol):
         """Keep what the policy says of a batch."""
         ...
 
-    def close(self) -> None:
-        """No batch follows."""
-        ...
-
 
 @dataclass(frozen=True)
 class DecodePlan:

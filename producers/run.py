@@ -4,8 +4,10 @@ A bad capture is an error in the outcome; the others are still decoded. The tsha
 those before them work, because a capture must not see the state that another has left in tshark.
 """
 
+import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,8 @@ from producers.decoders.pool import Limits, Pool, default_children, started
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark
 from producers.engine.engine import FlowEngine
-from producers.engine.model import Accounting, Engine
+from producers.engine.model import Accounting
+from producers.engine.policy.policy import LivePolicy
 from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
 from producers.sources.opening import STDIN, Skipped, expand, open_path
 from producers.sources.packet import Source
@@ -32,14 +35,15 @@ _SMALL = 4 << 20
 class Outcome:
     """What a run did: the accounting over all sources, what was wrong, what was passed over.
 
-    `restarts` has how often each child of the pool was started again, `quarantined` the files with packets that a
-    tshark died on.
+    `rules` has what each rule of the policy took, `restarts` how often each child of the pool was started again,
+    `quarantined` the files with packets that a tshark died on.
     """
 
     accounting: Accounting = field(default_factory=Accounting)
     errors: list[NetflightError] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     captures: int = 0
+    rules: dict[str, dict[str, int]] = field(default_factory=dict)
     restarts: list[int] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
@@ -57,6 +61,7 @@ class Outcome:
                 "ignored": accounting.ignored,
                 "dropped": accounting.dropped,
             },
+            "rules": self.rules,
             "decoded": self.telemetry.total("decoded"),
             "undecoded": self.telemetry.labels("undecoded"),
             "lost": self.telemetry.labels("lost"),
@@ -98,7 +103,8 @@ Progress = Callable[[str, int, float | None], None]
 class Runner:
     """Decodes sources and hands their events to `emit`, until they end or `stop` is set.
 
-    Errors of a source are in the outcome, not raised; what `emit` raises is.
+    Errors of a source are in the outcome, not raised; what `emit` raises is, and the PolicyError of a wrong policy.
+    `policy` is a shipped policy's name or a file, the settings' if empty; it is read again when it changes.
     """
 
     settings: Settings
@@ -107,12 +113,13 @@ class Runner:
     progress: Progress | None = None
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
     recorder: Recorder | None = None
+    policy: str | Path = ""
 
     def run_paths(self, paths: Sequence[str]) -> Outcome:
         """Decode captures, folders and `-`, in their order."""
         expanded = expand(paths)
         outcome = Outcome(skipped=list(expanded.skipped), telemetry=self.telemetry)
-        plan = decode_plan()
+        plan, policy = decode_plan(), self._policy()
         ahead: list[Tshark] = []
         captures = expanded.captures
         try:
@@ -126,7 +133,7 @@ class Runner:
                     continue
                 children = ahead or self._children(plan, path)
                 ahead = self._children(plan, captures[index + 1]) if index + 1 < len(captures) else []
-                self._run(source, outcome, plan, children)
+                self._run(source, outcome, plan, policy, children)
         finally:
             for child in ahead:
                 child.close()
@@ -135,8 +142,8 @@ class Runner:
     def run_source(self, source: Source) -> Outcome:
         """Decode one source, an interface for example."""
         outcome = Outcome(telemetry=self.telemetry)
-        plan = decode_plan()
-        self._run(source, outcome, plan, self._children(plan, STDIN))
+        plan, policy = decode_plan(), self._policy()
+        self._run(source, outcome, plan, policy, self._children(plan, STDIN))
         return outcome
 
     def _children(self, plan: DecodePlan, path: str) -> list[Tshark]:
@@ -149,7 +156,17 @@ class Runner:
     def _starter(self, plan: DecodePlan) -> Callable[[], Tshark]:
         return partial(Tshark, plan.protocols, plan.preferences, self.settings.tshark.memory)
 
-    def _run(self, source: Source, outcome: Outcome, plan: DecodePlan, children: list[Tshark]) -> None:
+    def _policy(self) -> LivePolicy:
+        return LivePolicy(self.policy or self.settings.policy, self.settings.local_networks)
+
+    def _run(
+        self,
+        source: Source,
+        outcome: Outcome,
+        plan: DecodePlan,
+        policy: LivePolicy,
+        children: list[Tshark],
+    ) -> None:
         before = outcome.accounting.read
         settings = self.settings
         quarantine = Quarantine(settings.state / "quarantine")
@@ -162,7 +179,7 @@ class Runner:
         )
         pipeline = Pipeline(
             source,
-            self._engine(),
+            FlowEngine(policy=policy),
             plan,
             pool,
             builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
@@ -177,13 +194,25 @@ class Runner:
                 self.progress(source.path, before + accounting.read, share)
 
         try:
-            pipeline.run(self.stop, told)
+            with _rare_collections():
+                pipeline.run(self.stop, told)
         except NetflightError as error:
             outcome.errors.append(error)
         finally:
             outcome.absorb(pipeline.accounting)
+            outcome.rules = policy.figures()
             outcome.add_restarts(pool.restarts)
             outcome.quarantined += quarantine.files
 
-    def _engine(self) -> Engine:
-        return FlowEngine()
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the cycle collector look seldom: answers and events are trees, which reference counts free by themselves."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
