@@ -36,7 +36,7 @@ _HEADER = np.dtype(
         ("first_ns", "<i8"),
         ("last_ns", "<i8"),
         ("bytes", "<u8"),  # of the segment
-        ("closed_ns", "<i8"),  # wall clock
+        ("written_ns", "<i8"),  # the last packet, by the wall clock
         ("crc", "<u4"),  # of all before it
         ("reserved", "<u4"),
     ]
@@ -64,14 +64,14 @@ class IndexDamagedError(NetflightError):
 
 
 class Totals(NamedTuple):
-    """What a segment holds: packets, flows, times of the first and last packet, size in bytes, when it was closed."""
+    """What a segment holds: packets, flows, first and last packet's time, bytes, when it was last written to."""
 
     packets: int
     flows: int
     first_ns: int
     last_ns: int
     bytes: int
-    closed_ns: int
+    written_ns: int
 
 
 class Found(NamedTuple):
@@ -124,17 +124,17 @@ def index_bytes(packets: int, flows: int) -> int:
     return body + -(-body // PAGE) * WORD
 
 
-def write(path: Path, table: Table, segment_bytes: int, closed_ns: int) -> int:
+def write(path: Path, table: Table, segment_bytes: int, written_ns: int) -> int:
     """Write the file, whole or not at all; returns its size in bytes, raises OSError."""
     header = np.zeros(1, dtype=_HEADER)
     first_ns, last_ns = table.span()
     row: Any = header[0]
     row["magic"], row["packets"], row["flows"] = _MAGIC, len(table.words), len(table.numbers)
-    row["first_ns"], row["last_ns"], row["bytes"], row["closed_ns"] = (
+    row["first_ns"], row["last_ns"], row["bytes"], row["written_ns"] = (
         first_ns,
         last_ns,
         segment_bytes,
-        closed_ns,
+        written_ns,
     )
     row["crc"] = _header_crc(header.tobytes())
     kinds = ("<u8", "<i8", "<i8", "<u4", "<u4")

@@ -116,7 +116,7 @@ class SegmentWriter:
         except FileNotFoundError:
             return False
 
-    def finish(self, closed_ns: int) -> int:
+    def finish(self, written_ns: int) -> int:
         """Write the index and close; returns the size of both files. Raises OSError: then it has no index yet."""
         try:
             table = index.build(
@@ -124,7 +124,7 @@ class SegmentWriter:
                 np.concatenate(self._words or [np.empty(0, np.uint32)]),
                 np.concatenate(self._times or [np.empty(0, np.int64)]),
             )
-            return self.size + index.write(self.place.index, table, self.size, closed_ns)
+            return self.size + index.write(self.place.index, table, self.size, written_ns)
         finally:
             self.close()
 

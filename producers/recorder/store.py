@@ -91,7 +91,7 @@ class Piece(NamedTuple):
 class _Held(NamedTuple):
     place: Place
     bytes: int
-    closed_ns: int
+    written_ns: int
 
 
 class Store:
@@ -107,16 +107,14 @@ class Store:
         self._folder, self._limits, self._keeping, self._clock = folder, limits.checked(), keeping, clock
         self._lock = _lock(folder)
         self._writer: SegmentWriter | None = None
-        self._interfaces = 0
+        self._interfaces = self._written_ns = 0
         try:
             for name in (SEGMENTS, KEPT):
                 (folder / name).mkdir(exist_ok=True)
-            ring, kept, now_ns = folder / SEGMENTS, folder / KEPT, clock()
+            ring, kept = folder / SEGMENTS, folder / KEPT
             # a copy without an index was not made to its end; a segment whose copy was, is to be deleted
-            self._kept = deque(
-                _take(kept, now_ns, lambda at: not _good(at) and at.within(ring).path.exists())
-            )
-            self._ring = deque(_take(ring, now_ns, lambda at: _good(at.within(kept)) is not None))
+            self._kept = deque(_take(kept, lambda at: not _good(at) and at.within(ring).path.exists()))
+            self._ring = deque(_take(ring, lambda at: _good(at.within(kept)) is not None))
             self._ring_bytes = sum(held.bytes for held in self._ring)
             numbers = [held.place.number for held in (*self._kept, *self._ring)]
             self._next = max(numbers, default=0) + 1
@@ -155,6 +153,7 @@ class Store:
             self._next += 1
             self._interfaces = len(piece.interfaces)
         self._writer.append(piece.data, piece.positions, piece.numbers, piece.time_ns)
+        self._written_ns = self._clock()
 
     def tick(self) -> None:
         """What time brings: new lines of the journal, segments that are too old. Once a second is enough.
@@ -171,7 +170,7 @@ class Store:
         self._keeping.refresh()
         if self._limits.max_age:
             oldest_ns = now_ns - int(self._limits.max_age * _SECOND_NS)
-            while self._ring and self._ring[0].closed_ns < oldest_ns:
+            while self._ring and self._ring[0].written_ns < oldest_ns:
                 self._drop()
         while (
             self._ring and self.bytes > self._limits.quota_bytes
@@ -189,8 +188,7 @@ class Store:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        now_ns = self._clock()
-        held = _Held(writer.place, writer.finish(now_ns), now_ns)
+        held = _Held(writer.place, writer.finish(self._written_ns), self._written_ns)
         self._ring.append(held)
         self._ring_bytes += held.bytes
 
@@ -232,12 +230,12 @@ class Store:
                 lengths = chosen.lengths[part] * index.WORD
                 starts_in = np.cumsum(lengths) - lengths
                 writer.append(data.view(np.uint8), starts_in, numbers[part], chosen.time_ns[part])
-            size = writer.finish(held.closed_ns)
+            size = writer.finish(held.written_ns)
         except OSError:
             writer.close()
             writer.place.remove()
             raise
-        self._kept.append(_Held(writer.place, size, held.closed_ns))
+        self._kept.append(_Held(writer.place, size, held.written_ns))
 
 
 def _lock(folder: Path) -> IO[str]:
@@ -268,7 +266,7 @@ def _table(place: Place) -> Table:
         return rebuild(loaded(place.path))[0]
 
 
-def _take(folder: Path, now_ns: int, superseded: Callable[[Place], bool]) -> Iterator[_Held]:
+def _take(folder: Path, superseded: Callable[[Place], bool]) -> Iterator[_Held]:
     """The segments in a folder; those without a good index cut to their last whole packet and indexed.
 
     Those that another folder has made superfluous are removed.
@@ -276,7 +274,7 @@ def _take(folder: Path, now_ns: int, superseded: Callable[[Place], bool]) -> Ite
     for leftover in folder.glob("*.part"):
         leftover.unlink()
     for place in places(folder):
-        held = None if superseded(place) else _good(place) or _repaired(place, now_ns)
+        held = None if superseded(place) else _good(place) or _repaired(place)
         if held is None:
             place.remove()
         else:
@@ -294,13 +292,14 @@ def _good(place: Place) -> _Held | None:
             return None
     except (IndexDamagedError, FileNotFoundError):
         return None
-    return _Held(place, totals.bytes + index.index_bytes(totals.packets, totals.flows), totals.closed_ns)
+    return _Held(place, totals.bytes + index.index_bytes(totals.packets, totals.flows), totals.written_ns)
 
 
-def _repaired(place: Place, now_ns: int) -> _Held | None:
+def _repaired(place: Place) -> _Held | None:
     """Index a segment anew; None where it holds no packet."""
     table, whole = rebuild(loaded(place.path))
     if not len(table.words):
         return None
+    written_ns = place.path.stat().st_mtime_ns
     os.truncate(place.path, whole)
-    return _Held(place, whole + index.write(place.index, table, whole, now_ns), now_ns)
+    return _Held(place, whole + index.write(place.index, table, whole, written_ns), written_ns)
