@@ -1,0 +1,191 @@
+"""What is handed over of a stream has no holes but those that the capture has."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from producers.engine.kernel.layout import DECODE, FACTS, Kind
+from producers.engine.kernel.splice import splice
+from tests.streams import TABLE
+
+FIN, SYN = 1, 2
+WRAP = 2**32
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment of the flow; sequence numbers count from the direction's first byte."""
+
+    forward: bool
+    sequence: int
+    length: int
+    decode: bool
+    acknowledgement: int = 0
+    flags: int = 0
+    uid: int = 1
+
+
+def spliced(segments: list[Segment], bases: tuple[int, int] = (0, 0), block: int = 10**9) -> NDArray[Any]:
+    """The segments' facts after `splice`, in blocks of so many."""
+    facts = np.zeros(len(segments), FACTS)
+    for fact, segment in zip(facts, segments, strict=True):
+        own, other = bases if segment.forward else bases[::-1]
+        fact["kind"], fact["protocol"], fact["uid"] = Kind.FLOW, 6, segment.uid
+        fact["forward"], fact["length"], fact["tcp_flags"] = segment.forward, segment.length, segment.flags
+        fact["sequence"] = (own + segment.sequence) % WRAP
+        fact["acknowledgement"] = (other + segment.acknowledgement) % WRAP
+        fact["verdict"] = DECODE if segment.decode else 0
+    table = np.zeros(1, TABLE)
+    for at in range(0, len(facts), block):
+        splice(table, facts[at : at + block])
+    return facts
+
+
+def shifts(segments: list[Segment]) -> list[tuple[int, int]]:
+    """The shift of sequence and acknowledgement of each segment that is handed over."""
+    facts = spliced(segments)
+    return [
+        (int(fact["sequence_shift"]), int(fact["acknowledgement_shift"]))
+        for fact in facts
+        if fact["verdict"] & DECODE
+    ]
+
+
+def test_nothing_is_shifted_where_nothing_is_skipped() -> None:
+    assert shifts([Segment(True, 0, 100, True), Segment(True, 100, 50, True)]) == [(0, 0), (0, 0)]
+
+
+def test_skipped_payload_is_taken_out_of_both_directions() -> None:
+    assert shifts(
+        [
+            Segment(True, 0, 100, True),
+            Segment(True, 100, 1000, False),
+            Segment(True, 1100, 50, True),
+            Segment(False, 0, 10, True, acknowledgement=1150),
+        ]
+    ) == [(0, 0), (1000, 0), (0, 1000)]
+
+
+def test_a_hole_in_the_capture_stays() -> None:
+    assert shifts([Segment(True, 0, 100, True), Segment(True, 300, 50, True)]) == [(0, 0), (0, 0)]
+
+
+def test_of_a_hole_only_what_was_skipped_is_taken_out() -> None:
+    segments = [Segment(True, 0, 100, True), Segment(True, 100, 1000, False), Segment(True, 1300, 50, True)]
+    assert shifts(segments)[-1] == (1000, 0)
+
+
+def test_what_fills_a_hole_is_handed_over() -> None:
+    segments = [Segment(True, 0, 100, True), Segment(True, 300, 50, True), Segment(True, 100, 200, False)]
+    assert shifts(segments) == [(0, 0)] * 3
+
+
+def test_acknowledgements_of_skipped_payload_stand_where_it_was_taken_out() -> None:
+    segments = [
+        Segment(True, 0, 100, True),
+        Segment(True, 100, 1000, False),
+        Segment(False, 0, 0, True, acknowledgement=600),
+        Segment(False, 0, 0, True, acknowledgement=1100),
+        Segment(True, 1100, 10, True),
+        Segment(False, 0, 0, True, acknowledgement=600),
+        Segment(False, 0, 0, True, acknowledgement=50),
+    ]
+    facts = spliced(segments)
+    assert [int(fact["acknowledgement"] - fact["acknowledgement_shift"]) for fact in facts[[2, 3, 5]]] == [
+        100
+    ] * 3
+    assert int(facts[6]["acknowledgement_shift"]) == 0
+
+
+def test_fin_follows_what_was_handed_over() -> None:
+    segments = [
+        Segment(True, -1, 0, True, flags=SYN),
+        Segment(True, 0, 100, False),
+        Segment(True, 100, 0, True, flags=FIN),
+    ]
+    assert shifts(segments) == [(0, 0), (100, 0)]
+
+
+def test_a_row_that_another_flow_got_begins_anew() -> None:
+    segments = [
+        Segment(True, 0, 100, True),
+        Segment(True, 100, 1000, False),
+        Segment(True, 1100, 10, True),
+        Segment(True, 7000, 10, True, uid=2),
+    ]
+    assert shifts(segments)[-1] == (0, 0)
+
+
+def test_the_late_packet_of_a_stretch_before_goes_back_to_it() -> None:
+    segments = [
+        Segment(True, 0, 100, True),
+        Segment(True, 100, 1000, False),
+        Segment(True, 1100, 10, True),
+        Segment(True, 0, 100, True),
+    ]
+    assert shifts(segments)[-1] == (0, 0)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Segment]:
+    """Both directions' segments, in order, each direction's beginning with one that is handed over."""
+    ends = [0, 0]
+    segments = []
+    for _ in range(draw(st.integers(2, 60))):
+        forward = draw(st.booleans())
+        side = 0 if forward else 1
+        length = draw(st.sampled_from([0, 1, 100, 1448]))
+        decode = draw(st.booleans()) or ends[side] == 0
+        segments.append(Segment(forward, ends[side], length, decode, ends[1 - side]))
+        ends[side] += length
+    return segments
+
+
+BASES = st.tuples(st.integers(WRAP - 5000, WRAP - 1), st.integers(0, WRAP - 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(segments=streams(), bases=BASES, block=st.sampled_from([1, 7, 1000]))
+def test_what_is_handed_over_in_order_is_one_stream(
+    segments: list[Segment], bases: tuple[int, int], block: int
+) -> None:
+    handed = [0, 0]
+    for segment, fact in zip(segments, spliced(segments, bases, block), strict=True):
+        side = 0 if segment.forward else 1
+        if segment.decode:
+            assert (int(fact["sequence"]) - int(fact["sequence_shift"]) - bases[side]) % WRAP == handed[side]
+            acknowledged = int(fact["acknowledgement"]) - int(fact["acknowledgement_shift"])
+            if handed[1 - side]:
+                assert (acknowledged - bases[1 - side]) % WRAP == handed[1 - side]
+            handed[side] += segment.length
+
+
+@settings(max_examples=300, deadline=None)
+@given(segments=streams(), bases=BASES, data=st.data())
+def test_segments_that_come_late_leave_no_hole(
+    segments: list[Segment], bases: tuple[int, int], data: st.DataObject
+) -> None:
+    """Whatever is in the capture: after all, what was handed over lies together without a hole."""
+    first = {
+        side: next((s for s in segments if s.forward is side and s.length), None) for side in (True, False)
+    }
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(segments) - 1))
+        if segments[at] not in first.values():
+            segments.insert(min(at + data.draw(st.integers(1, 5)), len(segments)), segments.pop(at))
+    facts = spliced(segments, bases)
+    for forward in (True, False):
+        base = bases[0 if forward else 1]
+        stretches = sorted(
+            ((int(fact["sequence"]) - int(fact["sequence_shift"]) - base) % WRAP, int(fact["length"]))
+            for fact in facts
+            if fact["forward"] == forward and fact["verdict"] & DECODE and fact["length"]
+        )
+        end = 0
+        for begin, length in stretches:
+            assert begin <= end
+            end = max(end, begin + length)
