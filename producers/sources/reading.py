@@ -19,7 +19,7 @@ from runtime.errors import CaptureError
 BLOCK_PACKETS = 16_384
 WINDOW = 4 << 20
 POLL_SECONDS = 0.2
-LINGER_SECONDS = 0.05
+LINGER_SECONDS = 0.02
 """How long a stream that comes in real time is gathered, from its first bytes on, before its packets go on."""
 MAGIC_LENGTH = 4
 _LEAST_ROOM = 1 << 16
