@@ -2,11 +2,13 @@
 
 import gzip
 import os
+import random
 import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from producers.sources.opening import expand, open_path
 from producers.sources.packet import RawPacket, Source
@@ -34,6 +36,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "b" / "late.pcapng").write_bytes(section() + interface())
     (tmp_path / "a.pcap").write_bytes(CAPTURE)
     (tmp_path / "c.gz").write_bytes(gzip.compress(CAPTURE))
+    (tmp_path / "d.zst").write_bytes(zstandard.compress(CAPTURE))
     (tmp_path / "notes.txt").write_text("no capture")
     (tmp_path / "none").touch()
     (tmp_path / "cut.gz").write_bytes(gzip.compress(CAPTURE)[:11])
@@ -45,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_its_captures_sorted_and_the_rest_is_named(folder: Path) -> None:
     found = expand([str(folder)])
     names = [Path(path).relative_to(folder).as_posix() for path in found.captures]
-    assert names == ["a.pcap", "b/late.pcapng", "c.gz"]
+    assert names == ["a.pcap", "b/late.pcapng", "c.gz", "d.zst"]
     assert {Path(path).name: reason for path, reason in found.skipped} == {
         "cut.gz": "the gzip data is cut off",
         "none": "empty, not a capture",
@@ -90,12 +93,13 @@ def test_the_same_packets_come_from_file_gzip_pipe_and_named_pipe(folder: Path) 
     expected = packets(open_path(str(folder / "a.pcap")))
     assert len(expected) == len(PACKETS)
     assert packets(open_path(str(folder / "c.gz"))) == expected
+    assert packets(open_path(str(folder / "d.zst"))) == expected
 
     def write(path: Path | int, content: bytes) -> None:
         with open(path, "wb") as stream:  # noqa: PTH123  (also a descriptor)
             stream.write(content)
 
-    for content in (CAPTURE, gzip.compress(CAPTURE)):
+    for content in (CAPTURE, gzip.compress(CAPTURE), zstandard.compress(CAPTURE)):
         reader, writer = os.pipe()
         thread = threading.Thread(target=write, args=(writer, content))
         thread.start()
@@ -171,33 +175,45 @@ def test_stop_ends_a_file_early_without_an_error(long: Path) -> None:
     assert count == BLOCK_PACKETS
 
 
+PACKED = {"gzip": lambda data: gzip.compress(data, 1), "zstd": zstandard.compress}
+CHANCE = random.Random(7)
+NOISE = [(0, CHANCE.randbytes(70), 70) for _ in range(5_000)]
+
+
+@pytest.mark.parametrize("kind", PACKED)
 @pytest.mark.parametrize("keep", [0.5, 0.9])
-def test_cut_off_gzip_is_a_capture_error_after_its_packets(tmp_path: Path, keep: float) -> None:
-    whole = gzip.compress(CAPTURE, 1)
-    path = tmp_path / "capture.gz"
+def test_cut_off_compression_is_a_capture_error_after_its_packets(
+    tmp_path: Path, kind: str, keep: float
+) -> None:
+    capture = pcap(NOISE)
+    whole = PACKED[kind](capture)
+    path = tmp_path / "capture"
     path.write_bytes(whole[: int(len(whole) * keep)])
     got: list[RawPacket] = []
-    with pytest.raises(
-        CaptureError, match=r"the gzip data is cut off; the [0-9,]+ packets before it"
-    ) as error:
+    match = rf"capture: the {kind} data is cut off; the [0-9,]+ packets? before"
+    with pytest.raises(CaptureError, match=match) as error:
         collect(open_path(str(path)), got)
     assert f"{len(got):,}" in str(error.value)
     assert got
-    assert got == read(CAPTURE)[: len(got)]
+    assert got == read(capture)[: len(got)]
 
 
-def test_damaged_gzip_is_a_capture_error_after_its_packets(tmp_path: Path) -> None:
-    whole = gzip.compress(CAPTURE, 1)
-    path = tmp_path / "capture.gz"
-    path.write_bytes(whole[:-8] + bytes(8))
+@pytest.mark.parametrize("kind", PACKED)
+def test_damaged_compression_is_a_capture_error_after_its_packets(tmp_path: Path, kind: str) -> None:
+    capture = pcap(NOISE)
+    if kind == "gzip":
+        whole = gzip.compress(capture, 1)[:-8] + bytes(8)  # its checksum
+    else:
+        whole = zstandard.ZstdCompressor(write_checksum=True).compress(capture)[:-4] + bytes(4)
+    path = tmp_path / "capture"
+    path.write_bytes(whole)
     got: list[RawPacket] = []
-    with pytest.raises(
-        CaptureError, match=r"capture\.gz: the gzip data is damaged .* packets before"
-    ) as error:
+    match = rf"capture: the {kind} data is damaged .* packets before"
+    with pytest.raises(CaptureError, match=match) as error:
         collect(open_path(str(path)), got)
     assert f"the {len(got):,} packets" in str(error.value)
-    assert len(got) > 2_000
-    assert got == read(CAPTURE)[: len(got)]
+    assert len(got) > 500
+    assert got == read(capture)[: len(got)]
 
 
 def test_members_of_gzip_follow_each_other_and_padding_is_fine(tmp_path: Path) -> None:
@@ -206,13 +222,24 @@ def test_members_of_gzip_follow_each_other_and_padding_is_fine(tmp_path: Path) -
     assert len(packets(open_path(str(path)))) == len(PACKETS)
 
 
-def test_an_inflated_bomb_is_read_in_small_pieces(tmp_path: Path) -> None:
+def test_frames_of_zstd_follow_each_other_and_skippable_ones_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "capture.zst"
+    note = b"\x50\x2a\x4d\x18" + (5_000).to_bytes(4, "little") + bytes(5_000)
+    frames = [zstandard.compress(CAPTURE[:3]), zstandard.compress(CAPTURE[3:50_001])]
+    stream = zstandard.ZstdCompressor(level=19).compressobj()
+    frames += [stream.compress(CAPTURE[50_001:]) + stream.flush()]
+    path.write_bytes(note + note.join(frames) + note)
+    assert len(packets(open_path(str(path)))) == len(PACKETS)
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_packed_bomb_is_read_in_small_pieces(tmp_path: Path, kind: str) -> None:
     one = enhanced(0, 0, bytes(60_000), 60_000)
-    path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(section() + interface() + one * 1_000))
+    path = tmp_path / "bomb"
+    path.write_bytes(PACKED[kind](section() + interface() + one * 2_000))
     tracemalloc.start()
     count = sum(len(block) for block in open_path(str(path)).blocks())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 1_000
-    assert peak < 16 << 20
+    assert count == 2_000
+    assert peak < 48 << 20
