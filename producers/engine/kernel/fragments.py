@@ -5,6 +5,7 @@ flow of their protocol without ports.
 """
 # ruff: noqa: PLR0913, PLR0917, FBT001 - columns and figures travel one by one
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from producers.compiled import inner
 from producers.engine.kernel.layout import FACTS
 from producers.engine.kernel.links import Facts
-from producers.engine.kernel.octets import Buffer, long, number, octet, short, word
+from producers.engine.kernel.octets import Buffer, long, number, octet, short, spread, word
 
 MAX_DATAGRAMS = 4_096
 LIFETIME_NS = 30_000_000_000
@@ -51,13 +52,15 @@ class Datagrams(NamedTuple):
     """The flows of datagrams whose first fragment was seen, the memory of `parse` from block to block.
 
     A row of `facts` holds the key of the datagram in the same row of `pieces`; `heads` begins the chain of each hash,
-    `ends` has the oldest and the newest row and how many there are.
+    `ends` has the oldest and the newest row and how many there are. `seed` is another each time: packets that were
+    made to have one hash stay cheap.
     """
 
     pieces: Pieces
     facts: Facts
     heads: NDArray[np.int32]
     ends: NDArray[np.int32]
+    seed: NDArray[np.uint64]
 
 
 def new_datagrams() -> Datagrams:
@@ -67,6 +70,7 @@ def new_datagrams() -> Datagrams:
         np.zeros(MAX_DATAGRAMS, FACTS),
         np.full(_HEADS, -1, np.int32),
         np.array([-1, -1, 0], np.int32),
+        np.frombuffer(bytearray(os.urandom(8)), np.uint64),
     )
 
 
@@ -103,45 +107,52 @@ def follow(
     begin = number(0)
     while begin < count:
         packet = number(pieces[begin].packet)
-        last = begin
-        while last + 1 < count and pieces[last + 1].packet == packet:
-            last += 1
-        told = pieces[last].first == 1
+        after = _after_packet(pieces, begin, count)
+        told = pieces[after - 1].first == 1
         if not told:
-            row = _find(pieces, last, datagrams.pieces, datagrams.heads)
+            row = _find(pieces, after - 1, datagrams.pieces, datagrams.heads, datagrams.seed[0])
             if row >= 0 and _near(time_ns[packet], datagrams.pieces[row].time_ns):
                 told = _take_key(datagrams.facts, row, facts, packet)
             else:
                 if len(ahead) == 0:
-                    ahead = _look_ahead(pieces, count)
-                row = _find(pieces, last, pieces, ahead)
+                    ahead = _look_ahead(pieces, count, datagrams.seed[0])
+                row = _find(pieces, after - 1, pieces, ahead, datagrams.seed[0])
                 if row >= 0 and _near(time_ns[packet], time_ns[pieces[row].packet]):
                     told = _take_key(facts, number(pieces[row].packet), facts, packet)
         if told:
-            for piece in range(begin, last + 1):
+            for piece in range(begin, after):
                 if pieces[piece].first == 1:
                     _remember(pieces, piece, time_ns[packet], facts, packet, datagrams)
-        begin = last + 1
+        begin = after
 
 
 @inner
-def _look_ahead(pieces: Pieces, count: int) -> NDArray[np.int32]:
+def _look_ahead(pieces: Pieces, count: int, seed: np.uint64) -> NDArray[np.int32]:
     """Chains of the datagrams that begin in this block, the first of each name alone."""
     size = 16
     while size < 2 * count:
         size *= 2
-    heads = np.full(size, -1, np.int32)
-    told = True
-    for piece in range(count - 1, -1, -1):  # whether a packet tells its ports stands in its innermost piece
-        if piece + 1 == count or pieces[piece + 1].packet != pieces[piece].packet:
-            told = pieces[piece].first == 1
-        pieces[piece].older = 1 if told else 0
-    for piece in range(count):
-        if pieces[piece].older == 1 and _find(pieces, piece, pieces, heads) < 0:
-            head = _hash(pieces, piece) & (size - 1)
-            pieces[piece].next = heads[head]
-            heads[head] = piece
+    heads = np.empty(size, np.int32)
+    for head in range(size):
+        heads[head] = -1
+    begin = number(0)
+    while begin < count:
+        after = _after_packet(pieces, begin, count)
+        if pieces[after - 1].first == 1:
+            for piece in range(begin, after):
+                if _find(pieces, piece, pieces, heads, seed) < 0:
+                    _chain(pieces, piece, heads, seed)
+        begin = after
     return heads
+
+
+@inner
+def _after_packet(pieces: Pieces, begin: int, count: int) -> int:
+    """Where the pieces of the next packet begin."""
+    after = begin + 1
+    while after < count and pieces[after].packet == pieces[begin].packet:
+        after += 1
+    return after
 
 
 @inner
@@ -152,19 +163,28 @@ def _near(left_ns: int, right_ns: int) -> bool:
 
 
 @inner
-def _hash(pieces: Pieces, piece: int) -> int:
-    """A hash of a datagram's name, 0 or more."""
-    value = pieces[piece].source_low ^ pieces[piece].destination_low << np.uint64(17)
-    value ^= pieces[piece].source_high ^ pieces[piece].destination_high << np.uint64(31)
-    value ^= np.uint64(pieces[piece].identification) << np.uint64(23)
-    value = (value ^ value >> np.uint64(32)) * np.uint64(0x9E3779B97F4A7C15)
-    return number(value >> np.uint64(40))
+def _hash(pieces: Pieces, piece: int, seed: np.uint64) -> int:
+    """A hash of a datagram's name, 0 or more, that nobody outside can choose."""
+    value = spread(seed ^ pieces[piece].source_low)
+    value = spread(value ^ pieces[piece].destination_low)
+    if pieces[piece].version == 6:
+        value = spread(value ^ pieces[piece].source_high)
+        value = spread(value ^ pieces[piece].destination_high)
+    return number(spread(value ^ np.uint64(pieces[piece].identification)) >> np.uint64(32))
 
 
 @inner
-def _find(pieces: Pieces, piece: int, known: Pieces, heads: NDArray[np.int32]) -> int:
+def _chain(pieces: Pieces, piece: int, heads: NDArray[np.int32], seed: np.uint64) -> None:
+    """Put a piece before the others of its hash."""
+    head = _hash(pieces, piece, seed) & (len(heads) - 1)
+    pieces[piece].next = heads[head]
+    heads[head] = piece
+
+
+@inner
+def _find(pieces: Pieces, piece: int, known: Pieces, heads: NDArray[np.int32], seed: np.uint64) -> int:
     """The row of `known` with the name of `piece`, -1: none."""
-    row = number(heads[_hash(pieces, piece) & (len(heads) - 1)])
+    row = number(heads[_hash(pieces, piece, seed) & (len(heads) - 1)])
     while row >= 0:
         if (
             known[row].source_low == pieces[piece].source_low
@@ -216,8 +236,8 @@ def _remember(
     pieces: Pieces, piece: int, time_ns: int, facts: Facts, packet: int, datagrams: Datagrams
 ) -> None:
     """Keep a datagram's key as the newest one; past MAX_DATAGRAMS the oldest is forgotten."""
-    known, heads, ends = datagrams.pieces, datagrams.heads, datagrams.ends
-    row = _find(pieces, piece, known, heads)
+    known, heads, ends, seed = datagrams.pieces, datagrams.heads, datagrams.ends, datagrams.seed[0]
+    row = _find(pieces, piece, known, heads, seed)
     if row >= 0:
         _unlink(known, row, ends)
     else:
@@ -227,11 +247,9 @@ def _remember(
         else:
             row = number(ends[_OLDEST])
             _unlink(known, row, ends)
-            _unchain(known, row, heads)
+            _unchain(known, row, heads, seed)
         known[row] = pieces[piece]
-        head = _hash(known, row) & (len(heads) - 1)
-        known[row].next = heads[head]
-        heads[head] = row
+        _chain(known, row, heads, seed)
     known[row].time_ns = time_ns
     _copy_key(facts, packet, datagrams.facts, row)
     known[row].older = ends[_NEWEST]
@@ -258,9 +276,9 @@ def _unlink(known: Pieces, row: int, ends: NDArray[np.int32]) -> None:
 
 
 @inner
-def _unchain(known: Pieces, row: int, heads: NDArray[np.int32]) -> None:
+def _unchain(known: Pieces, row: int, heads: NDArray[np.int32], seed: np.uint64) -> None:
     """Take a row out of the chain of its hash."""
-    head = _hash(known, row) & (len(heads) - 1)
+    head = _hash(known, row, seed) & (len(heads) - 1)
     if heads[head] == row:
         heads[head] = known[row].next
         return

@@ -12,11 +12,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from producers.compiled import inner
-from producers.engine.kernel.octets import Buffer, little, little_word, octet, short, word
+from producers.engine.kernel.octets import Buffer, little, little_word, number, octet, short, word
 
 IPV4, IPV6 = 0x0800, 0x86DD
 BRIDGED = 0x6558  # transparent Ethernet bridging, as GRE and Geneve name it
-MPLS, PPP = 0x8847, 0x880B
+MPLS, PPP, INSIDE = number(0x8847), number(0x880B), number(-1)
+"""Arguments: of the type that variables have, or numba would compile the function called once for each."""
 NO_IP = (0, -1)
 
 _MPLS_UPSTREAM, _PPPOE, _NSH, _ITAG, _VNTAG = 0x8848, 0x8864, 0x894F, 0x88E7, 0x8926
@@ -92,7 +93,7 @@ def ethernet(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     """The place of the IP packet in an Ethernet frame inside a tunnel."""
     if end < at + 14:
         return NO_IP
-    return network(short(buffer, at + 12), buffer, at + 14, end, facts, -1)
+    return network(short(buffer, at + 12), buffer, at + 14, end, facts, INSIDE)
 
 
 @inner
@@ -304,16 +305,17 @@ def _wireless(
     linktype: int, buffer: Buffer, start: int, at: int, end: int, facts: Facts, index: int
 ) -> Place:
     """IEEE 802.11 behind the header that its link type puts before it: none, radiotap, Prism or AVS."""
-    if linktype == 105:
-        return _wifi(buffer, start, at, end, facts, index, False)
-    if end < at + 8:
+    padded = False
+    if linktype != 105 and end < at + 8:
         return NO_IP
     if linktype == 119:  # the length is in host order for Prism, in network order for AVS
         mark = short(buffer, at) << 8 | octet(buffer, at + 2)
-        length = word(buffer, at + 4) if mark in (0x802110, 0) else little_word(buffer, at + 4)
-        return _wifi(buffer, start, at + length, end, facts, index, False)
-    after = at + little(buffer, at + 2)
-    return _wifi(buffer, start, after, end, facts, index, _is_padded(buffer, at, min(after, end), end))
+        at += word(buffer, at + 4) if mark in (0x802110, 0) else little_word(buffer, at + 4)
+    elif linktype == 127:
+        after = at + little(buffer, at + 2)
+        padded = _is_padded(buffer, at, min(after, end), end)
+        at = after
+    return _wifi(buffer, start, at, end, facts, index, padded)
 
 
 @inner

@@ -1,4 +1,4 @@
-"""Numbers in network order out of a block's buffer.
+"""Numbers in network order out of a block's buffer, and what else every stage needs.
 
 Nobody checks here: the caller has made sure that the packet was captured up to there. Indexes are unsigned so that
 numba does not look whether they count from the end.
@@ -7,6 +7,10 @@ numba does not look whether they count from the end.
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]  # it has none
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from producers.compiled import inner
@@ -54,3 +58,29 @@ def little(buffer: Buffer, at: int) -> int:
 def little_word(buffer: Buffer, at: int) -> int:
     """Four bytes, the low one first."""
     return little(buffer, at) | little(buffer, at + 2) << 16
+
+
+@inner
+def spread(value: np.uint64) -> np.uint64:
+    """Every bit of a number spread over all of another, for hashes (MurmurHash3's 64-bit finalizer)."""
+    value = (value ^ value >> np.uint64(33)) * np.uint64(0xFF51AFD7ED558CCD)
+    value = (value ^ value >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
+    return value ^ value >> np.uint64(33)
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def prefetch(_context: Any, buffer: Any, at: Any) -> Any:
+    """Begin to bring the bytes at `at` into the cache, and go on at once; any number is allowed.
+
+    A block is larger than the cache: to wait for the memory at each packet takes longer than to read the packet.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [data.type, number, number, number])
+        native = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(native, [builder.gep(data, [arguments[1]]), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(buffer, at), generate

@@ -22,7 +22,7 @@ from producers.engine.kernel.ip import (
 )
 from producers.engine.kernel.layout import FACTS, Kind
 from producers.engine.kernel.links import IPV4, IPV6, Facts, find, keep_tag
-from producers.engine.kernel.octets import Buffer, long, number, octet, short, word
+from producers.engine.kernel.octets import Buffer, long, number, octet, prefetch, short, spread, word
 from producers.engine.kernel.tunnels import inside, is_tunnel_port
 from producers.engine.keys import TCP, UDP
 
@@ -32,6 +32,7 @@ MAX_NESTING = 8
 
 _MALFORMED = int(Kind.MALFORMED)
 _ETHERNET = 1
+_AHEAD, _CACHE_LINE = 8, 64
 _BLANK = np.zeros(1, FACTS)
 for _name in ("source_mac", "destination_mac", "transport", "payload", "slot"):
     _BLANK[_name] = -1
@@ -59,6 +60,9 @@ def parse(
     pieces = np.empty(4 * MAX_NESTING, PIECE)
     count = number(0)  # an int64 as the counts that follow, or numba compiles what it goes to twice
     for index in range(len(offset)):
+        if index + _AHEAD < len(offset):
+            prefetch(buffer, offset[index + _AHEAD])
+            prefetch(buffer, offset[index + _AHEAD] + _CACHE_LINE)
         facts[index] = _BLANK[0]
         start = offset[index]
         end = min(start + captured[index], len(buffer))
@@ -180,24 +184,16 @@ def _outermost(version: int, buffer: Buffer, at: int, facts: Facts, index: int) 
     facts[index].outer_version = version
     if version == 4:
         source, destination = np.uint64(word(buffer, at + 12)), np.uint64(word(buffer, at + 16))
-        mixed = _mix(source) + _mix(destination)
+        mixed = spread(source) + spread(destination)
     else:
         facts[index].outer_source_high = high = long(buffer, at + 8)
         source, destination = long(buffer, at + 16), long(buffer, at + 32)
-        mixed = _mix(_mix(high) ^ source)
+        mixed = spread(spread(high) ^ source)
         facts[index].outer_destination_high = high = long(buffer, at + 24)
-        mixed += _mix(_mix(high) ^ destination)
+        mixed += spread(spread(high) ^ destination)
     facts[index].outer_source_low = source
     facts[index].outer_destination_low = destination
     facts[index].shard = max(number(mixed >> np.uint64(32)), 1)
-
-
-@inner
-def _mix(value: np.uint64) -> np.uint64:
-    """Every bit of a number spread over all of another (MurmurHash3's 64-bit finalizer)."""
-    value = (value ^ value >> np.uint64(33)) * np.uint64(0xFF51AFD7ED558CCD)
-    value = (value ^ value >> np.uint64(33)) * np.uint64(0xC4CEB9FE1A85EC53)
-    return value ^ value >> np.uint64(33)
 
 
 @inner

@@ -9,6 +9,7 @@ from producers.compiled import inner
 from producers.engine.kernel.layout import TUNNELS
 from producers.engine.kernel.links import (
     BRIDGED,
+    INSIDE,
     IPV4,
     IPV6,
     MPLS,
@@ -57,7 +58,7 @@ def inside(
         if at < end and octet(buffer, at) == 0x30:
             kind, place = ethernet(buffer, at + 2, end, facts)
     elif protocol == 137:  # RFC 4023
-        tunnel, (kind, place) = _MPLS, network(MPLS, buffer, at, end, facts, -1)
+        tunnel, (kind, place) = _MPLS, network(MPLS, buffer, at, end, facts, INSIDE)
     else:
         return 0, 0, -1
     return tunnel, kind, place
@@ -77,7 +78,7 @@ def _by_port(port: int, buffer: Buffer, at: int, end: int, facts: Facts) -> tupl
     if port == 6081:
         return _GENEVE, _geneve(buffer, at, end, facts)
     if port == 6635:
-        return _MPLS, network(MPLS, buffer, at, end, facts, -1)
+        return _MPLS, network(MPLS, buffer, at, end, facts, INSIDE)
     if at < end and octet(buffer, at) == 0x08:  # RFC 7348
         return _VXLAN, ethernet(buffer, at + 8, end, facts)
     return _VXLAN, NO_IP
@@ -87,7 +88,7 @@ def _by_port(port: int, buffer: Buffer, at: int, end: int, facts: Facts) -> tupl
 def _bridged(kind: int, buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     if kind == BRIDGED:
         return ethernet(buffer, at, end, facts)
-    return network(kind, buffer, at, end, facts, -1)
+    return network(kind, buffer, at, end, facts, INSIDE)
 
 
 @inner
@@ -101,7 +102,7 @@ def _gre(buffer: Buffer, start: int, end: int, facts: Facts) -> Place:
     )  # checksum, key, sequence
     if flags & 7 == 1:
         at += 4 if flags & 0x0080 else 0  # acknowledgement number
-        return network(PPP, buffer, at, end, facts, -1) if kind == PPP else NO_IP
+        return network(PPP, buffer, at, end, facts, INSIDE) if kind == PPP else NO_IP
     if flags & 0x4007:
         return NO_IP  # source routing (RFC 1701) or a version unknown
     if kind == _ERSPAN_3:  # draft-foschiano-erspan
