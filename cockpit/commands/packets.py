@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from cockpit.terminal import note, stdout
 from runtime.errors import NetflightError, UsageError
@@ -105,17 +104,16 @@ def list_ring(ring: Folder = None, as_json: AsJson = False) -> None:
         }
         sys.stdout.write(orjson.dumps(found).decode() + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "from", "to", "packets", "flows", "bytes", "segments"):
-        left = column in {"", "from", "to"}
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for name, kept in (("ring", False), ("kept", True)):
         told = _totals(each for each in holdings if each.kept == kept)
-        counts = (f"{told[what]:,}" for what in ("packets", "flows", "bytes", "segments"))
-        table.add_row(name, _second(told["from"]), _second(told["to"]), *counts)
-    stdout.print(table)
+        if not told["packets"]:
+            stdout.print(f"[bold]{name}[/]  nothing")
+            continue
+        stdout.print(f"[bold]{name}[/]  {_second(told['from'])} to {_second(told['to'])}")
+        counts = f"{told['packets']:,} packets, {told['bytes']:,} bytes, {told['flows']:,} flows"
+        stdout.print(f"      {counts} in {_count(told['segments'], 'segment')}")
     note(
-        f"{place.folder}; flows are counted in each segment; {len({k.community_id for k in keeps}):,} to be kept"
+        f"{place.folder}: a flow is counted in each segment; {_count(len(keeps), 'request')} to keep packets"
     )
 
 
@@ -234,13 +232,18 @@ def _show(told: dict[str, Any]) -> None:
     )
     kept = f", {told['kept_segments']:,} of them kept" if told["kept_segments"] else ""
     written = f", written to {told['output']}" if told["output"] else ""
-    many = "1 segment" if told["segments"] == 1 else f"{told['segments']:,} segments"
+    many = _count(told["segments"], "segment")
     stdout.print(f"in {many}{kept}{escape(written)}, {told['seconds']:.2f} s", soft_wrap=True)
 
 
-def _second(moment: str | None) -> str:
+def _second(moment: str) -> str:
     """A timestamp to the second."""
-    return f"{moment[:19]}Z" if moment else ""
+    return f"{moment[:19]}Z"
+
+
+def _count(number: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _endpoints(found: "Carved") -> str:
