@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.compiled import entry, inner
+from producers.compiled import bare_entry, bare_inner
 from producers.engine.kernel import tcp
 from producers.engine.kernel.layout import Fragment, Kind, Part
 from producers.engine.kernel.octets import number
@@ -36,13 +36,14 @@ from producers.engine.kernel.table_rows import (
     OTHER_IDLE,
     RECORDS,
     SECOND,
+    SEED,
     TCP_IDLE,
     UIDS,
     Table,
 )
 from producers.engine.kernel.table_timers import deadline, schedule, set_cursor, unschedule
 
-MAX_ENDS = 16
+MAX_ENDS = number(16)
 """So many flows at most are looked at between two packets, so that a leap in time does not stop everything."""
 _ROOM = MAX_ENDS + 4
 
@@ -51,7 +52,7 @@ _NONE, _UNKNOWN = int(Part.NONE), int(Part.UNKNOWN)
 _ICMP, _TCP, _ICMPV6, _SCTP = 1, 6, 58, 132
 
 
-@entry
+@bare_entry
 def track(
     table: Table,
     facts: Any,
@@ -82,7 +83,7 @@ def track(
     return len(facts)
 
 
-@inner
+@bare_inner
 def _add(
     table: Table,
     facts: Any,
@@ -98,8 +99,8 @@ def _add(
     now = time_ns[packet]
     if now >= table.state[DUE]:
         _expire(table, now, MAX_ENDS, packet)
-    key = key_hash(table, facts, packet)
-    found = find(table, facts, packet, key)
+    key = key_hash(np.uint64(table.state[SEED]), facts, packet)
+    found = find(table.cells, table.flows, facts, packet, key)
     if found >= 0 and _is_over(table, found >> 1, facts, packet, found & 1, now):
         found = -1
     if found < 0:
@@ -125,7 +126,7 @@ def _add(
         tcp.note(table.flows, slot, side, tcp.DATA)
 
 
-@inner
+@bare_inner
 def _close(table: Table, slot: int, how: int) -> None:
     """A connection is closed: it is over as soon as its last acknowledgements have had the time to come."""
     row = table.flows[slot]
@@ -135,7 +136,7 @@ def _close(table: Table, slot: int, how: int) -> None:
     schedule(table, slot, deadline(table, slot))
 
 
-@inner
+@bare_inner
 def _count(flows: Any, slot: int, side: int, facts: Any, packet: int, wire: int, now: int) -> None:
     """Tell the packet what was before it, then count it."""
     row, fact = flows[slot], facts[packet]
@@ -158,7 +159,7 @@ def _count(flows: Any, slot: int, side: int, facts: Any, packet: int, wire: int,
     row.end_ns = max(row.end_ns, now)
 
 
-@inner
+@bare_inner
 def _is_over(table: Table, slot: int, facts: Any, packet: int, forward: int, now: int) -> bool:
     """Whether a packet of a known key begins another flow; then the known one is ended, else told if it is time."""
     row, fact = table.flows[slot], facts[packet]
@@ -175,11 +176,11 @@ def _is_over(table: Table, slot: int, facts: Any, packet: int, forward: int, now
     if now >= row.interim_ns:
         active = table.state[INTERIM]
         row.interim_ns += ((now - row.interim_ns) // active + 1) * active
-        _record(table, slot, packet, ACTIVE, 0)
+        _record(table, slot, packet, ACTIVE)
     return False
 
 
-@inner
+@bare_inner
 def _start(table: Table, facts: Any, packet: int, key: Any, now: int, buffer: Any, frame: int) -> int:
     """Begin a flow; return what `find` would."""
     if table.state[COUNT] >= table.state[MAX_FLOWS]:
@@ -214,7 +215,7 @@ def _start(table: Table, facts: Any, packet: int, key: Any, now: int, buffer: An
     return slot * 2 + 1 - backward
 
 
-@inner
+@bare_inner
 def _name(table: Table, slot: int, facts: Any, packet: int, key: Any, now: int) -> None:
     """Give a flow its numbers, tunnel and VLANs."""
     row, fact = table.flows[slot], facts[packet]
@@ -235,7 +236,7 @@ def _name(table: Table, slot: int, facts: Any, packet: int, key: Any, now: int) 
         row.vlan[tag] = fact.vlan[tag]
 
 
-@inner
+@bare_inner
 def _mac(buffer: Any, frame: int, place: int) -> int:
     """A MAC address as a number, -1 if there is none. `parse` has made sure that it was captured."""
     if place < 0:
@@ -246,7 +247,7 @@ def _mac(buffer: Any, frame: int, place: int) -> int:
     return value
 
 
-@inner
+@bare_inner
 def _is_reply(facts: Any, packet: int) -> int:
     """1 if a flow's first packet went to the initiator: SYN-ACK, ICMP answer, or a well-known TCP port."""
     fact = facts[packet]
@@ -260,7 +261,7 @@ def _is_reply(facts: Any, packet: int) -> int:
     return number(fact.protocol == _ICMPV6 and (kind == 129 or kind == 145))  # noqa: PLR1714
 
 
-@inner
+@bare_inner
 def _take(table: Table) -> int:
     """A free row: the one freed last, so that memory stays warm, else one never used."""
     state = table.state
@@ -273,7 +274,7 @@ def _take(table: Table) -> int:
     return number(state[HIGH]) - 1
 
 
-@inner
+@bare_inner
 def _release(table: Table) -> None:
     """Rows that were freed may be used again: nobody points at them any more."""
     state = table.state
@@ -283,11 +284,11 @@ def _release(table: Table) -> None:
         state[LIMBO] = state[LIMBO_END] = -1
 
 
-@inner
+@bare_inner
 def _finish(table: Table, slot: int, reason: int, packet: int) -> None:
     """End a flow: its final record, and its row into limbo."""
     row, state = table.flows[slot], table.state
-    _record(table, slot, packet, number(row.closed) if row.closed else reason, 1)
+    _record(table, slot, packet, number(row.closed) if row.closed else reason)
     ended = table.ended[number(row.hash) & (len(table.ended) - 1)]
     ended.hash = row.hash
     ended.start_ns = row.start_ns
@@ -302,18 +303,18 @@ def _finish(table: Table, slot: int, reason: int, packet: int) -> None:
     state[COUNT] -= 1
 
 
-@inner
-def _record(table: Table, slot: int, packet: int, reason: int, final: int) -> None:
+@bare_inner
+def _record(table: Table, slot: int, packet: int, reason: int) -> None:
     """Copy a flow to the records, as it is before `packet`."""
     at = table.state[RECORDS]
     table.state[RECORDS] += 1
     table.records[at] = table.flows[slot]
     table.records[at].end_reason = reason
-    table.records[at].final = final
+    table.records[at].final = reason != ACTIVE
     table.record_at[at] = packet
 
 
-@inner
+@bare_inner
 def _expire(table: Table, now: int, most: int, packet: int) -> None:
     """End the flows whose time is over by `now`; look at `most` of them, the rest is due next time."""
     until = now // SECOND
@@ -340,7 +341,7 @@ def _expire(table: Table, now: int, most: int, packet: int) -> None:
     set_cursor(table, until + 1)
 
 
-@inner
+@bare_inner
 def _evict(table: Table, packet: int) -> None:
     """End the flow whose time would be over first, to the second: the one that was idle for longest."""
     table.state[EVICTIONS] += 1
@@ -367,7 +368,7 @@ def _evict(table: Table, packet: int) -> None:
             return
 
 
-@entry
+@bare_entry
 def expire(table: Table, now: int, packet: int) -> bool:
     """End the flows that are over by `now`; false if the records are full before that is done."""
     if now >= table.state[DUE]:
@@ -375,7 +376,7 @@ def expire(table: Table, now: int, packet: int) -> bool:
     return bool(now < table.state[DUE])
 
 
-@entry
+@bare_entry
 def finish(table: Table, slots: NDArray[np.int64], packet: int) -> None:
     """End these flows because there is nothing more to come; there must be room for their records."""
     for slot in slots:

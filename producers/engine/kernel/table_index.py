@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.compiled import entry, inner
+from producers.compiled import bare_entry, bare_inner
 from producers.engine.kernel.octets import number
-from producers.engine.kernel.table_rows import SEED, Table
+from producers.engine.kernel.table_rows import Table
 
 ONE_WAY = 3
 """What FACTS calls `ported` for an ICMP message that is no query and no answer."""
@@ -16,7 +16,7 @@ _A, _B, _C = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.ui
 _SHIFT, _TOP = np.uint64(33), np.uint64(48)
 
 
-@inner
+@bare_inner
 def _mixed(x: Any) -> Any:
     """MurmurHash3's finaliser: every bit of 64 changes half of the others."""
     x = (x ^ (x >> _SHIFT)) * _A
@@ -24,11 +24,10 @@ def _mixed(x: Any) -> Any:
     return x ^ (x >> _SHIFT)
 
 
-@inner
-def key_hash(table: Table, facts: Any, packet: int) -> Any:
+@bare_inner
+def key_hash(seed: Any, facts: Any, packet: int) -> Any:
     """64 bits of a packet's key, the same for both directions unless the flow has only one."""
     row = facts[packet]
-    seed = np.uint64(table.state[SEED])
     source = _mixed(row.source_low ^ seed) + row.source_high
     destination = _mixed(row.destination_low ^ seed) + row.destination_high
     source = _mixed(source ^ (np.uint64(row.source_port) << _TOP))
@@ -38,16 +37,15 @@ def key_hash(table: Table, facts: Any, packet: int) -> Any:
     return _mixed(source + destination + np.uint64(row.protocol) * _C)
 
 
-@inner
+@bare_inner
 def _tag(key: Any) -> int:
     """31 bits of a hash."""
     return number(key >> _SHIFT)
 
 
-@inner
-def find(table: Table, facts: Any, packet: int, key: Any) -> int:
+@bare_inner
+def find(cells: NDArray[np.int64], flows: Any, facts: Any, packet: int, key: Any) -> int:
     """Twice the row of the packet's flow, plus 1 if its initiator sent the packet; -1 if there is none."""
-    cells = table.cells
     mask = len(cells) - 1
     tag = _tag(key)
     place = tag & mask
@@ -55,7 +53,7 @@ def find(table: Table, facts: Any, packet: int, key: Any) -> int:
     while cells[place] != 0:
         if cells[place] >> 32 == tag:
             slot = number(cells[place] & _LOW) - 1
-            row = table.flows[slot]
+            row = flows[slot]
             if (
                 row.protocol == wanted.protocol
                 and row.version == wanted.version
@@ -86,7 +84,7 @@ def find(table: Table, facts: Any, packet: int, key: Any) -> int:
     return -1
 
 
-@inner
+@bare_inner
 def insert(cells: NDArray[np.int64], key: Any, slot: int) -> None:
     """Add a row that is not there; the table is never full, see `grown`."""
     mask = len(cells) - 1
@@ -97,7 +95,7 @@ def insert(cells: NDArray[np.int64], key: Any, slot: int) -> None:
     cells[place] = tag << 32 | (slot + 1)
 
 
-@inner
+@bare_inner
 def remove(cells: NDArray[np.int64], key: Any, slot: int) -> None:
     """Take a row out, and move those after it that would no longer be found."""
     mask = len(cells) - 1
@@ -116,7 +114,7 @@ def remove(cells: NDArray[np.int64], key: Any, slot: int) -> None:
         at = (at + 1) & mask
 
 
-@entry
+@bare_entry
 def rehash(old: NDArray[np.int64], new: NDArray[np.int64]) -> None:
     """Fill an empty index of another size with what is in `old`."""
     mask = len(new) - 1

@@ -10,18 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.engine.kernel.octets import number
 from producers.engine.kernel.phases import PHASE_FIELDS
 from producers.engine.kernel.splice import SPLICE_FIELDS
 from producers.engine.model import Timeouts
 
 SECOND = 1_000_000_000
-PIECE = 4_096
+PIECE = 2_048
 """So many packets at most are tracked at once; a row that is freed meanwhile is not used again before the next."""
 MAX_HOLES = 4
 HISTORY = 24
 
-IDLE, EVICTED, END, ACTIVE, FIN_CLOSED, RST_CLOSED = 1, 2, 3, 4, 5, 6
-"""What `end_reason` counts through: END_REASONS[number]."""
+IDLE, EVICTED, END, ACTIVE, FIN_CLOSED, RST_CLOSED = map(number, range(1, 7))
+"""What `end_reason` counts through: END_REASONS[number]. They have a type, because for a plain number that is passed on
+numba compiles the function once more."""
 END_REASONS = ("", "idle", "evicted", "end", "active", "fin", "rst")
 
 FLOW = np.dtype(
@@ -58,8 +60,8 @@ FLOW = np.dtype(
         ("next", "u4", (2,)),
         ("first", "u4", (2,)),
         ("advanced_ns", "i8", (2,)),
-        ("hole_start", "u4", (2, MAX_HOLES)),
-        ("hole_end", "u4", (2, MAX_HOLES)),
+        ("hole_start", "u4", (2, MAX_HOLES + 1)),
+        ("hole_end", "u4", (2, MAX_HOLES + 1)),
         ("syn_ns", "i8"),
         ("handshake_ns", "i8"),  # -1: not seen
         ("missed_bytes", "i8"),

@@ -4,12 +4,12 @@ A flow hangs in the bucket of the second it may end in, and is looked at again o
 moves nothing. So a packet costs no more than a comparison, and expiry O(1) a flow and time-out.
 """
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.octets import number
 from producers.engine.kernel.table_rows import CURSOR, DUE, SECOND, Table
 
 
-@inner
+@bare_inner
 def schedule(table: Table, slot: int, deadline_ns: int) -> None:
     """Hang a flow into the bucket after its deadline."""
     row = table.flows[slot]
@@ -29,7 +29,7 @@ def schedule(table: Table, slot: int, deadline_ns: int) -> None:
         set_cursor(table, second)
 
 
-@inner
+@bare_inner
 def unschedule(table: Table, slot: int) -> None:
     """Take a flow out of its bucket."""
     row = table.flows[slot]
@@ -45,14 +45,14 @@ def unschedule(table: Table, slot: int) -> None:
         table.flows[after].before = before
 
 
-@inner
+@bare_inner
 def set_cursor(table: Table, second: int) -> None:
     """No flow hangs before `second`."""
     table.state[CURSOR] = second
     table.state[DUE] = second * SECOND
 
 
-@inner
+@bare_inner
 def deadline(table: Table, slot: int) -> int:
     """When a flow will have been silent for too long, in ns."""
     row = table.flows[slot]

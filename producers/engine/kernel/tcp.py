@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.octets import number
 from producers.engine.kernel.table_rows import FIN_CLOSED, MAX_HOLES, RST_CLOSED
 
@@ -19,23 +19,23 @@ MAX_GAP = 1 << 30
 MAX_UNSEEN = 1 << 24
 REORDERED_NS = 3_000_000
 BACKWARD = ord("^")
-DATA = 3
 
-_SYN, _ANSWER, _ACK, _FIN, _RST, _AGAIN, _CLOSED, _ODD, _FLIPPED, _GAP = 0, 1, 2, 4, 5, 6, 7, 8, 9, 10
 _LETTERS = np.frombuffer(b"SsHhAaDdFfRrTtWwQqIiGg", np.uint8)
+# Numbers of a type, because for a plain one that is passed on numba compiles the function once more.
+_SYN, _ANSWER, _ACK, DATA, _FIN, _RST, _AGAIN, _CLOSED, _ODD, _FLIPPED, _GAP = map(number, range(11))
 _NEXT, _FIRST = 1, 2
 _SENT, _ACCEPTED, _OVER = 1, 2, 3
 _MASK, _HALF = 0xFFFF_FFFF, 0x8000_0000
 _WELL_KNOWN = 1024
 
 
-@inner
+@bare_inner
 def distance(ahead: int, other: int) -> int:
     """How far a sequence number is ahead of another, modulo 2**32: negative if it is behind."""
     return ((ahead - other + _HALF) & _MASK) - _HALF
 
 
-@inner
+@bare_inner
 def note(flows: Any, slot: int, side: int, letter: int) -> None:
     """Put a letter into the history when it happens first: upper case for the initiator."""
     row = flows[slot]
@@ -46,7 +46,7 @@ def note(flows: Any, slot: int, side: int, letter: int) -> None:
         row.letters += 1
 
 
-@inner
+@bare_inner
 def see(flows: Any, slot: int, side: int, facts: Any, packet: int, now: int) -> int:
     """Take one segment in; return FIN_CLOSED or RST_CLOSED if it closes the connection, else 0."""
     row, fact = flows[slot], facts[packet]
@@ -71,7 +71,7 @@ def see(flows: Any, slot: int, side: int, facts: Any, packet: int, now: int) -> 
     return FIN_CLOSED if flags & FIN and _finished(flows, slot) else 0
 
 
-@inner
+@bare_inner
 def continues(flows: Any, slot: int, side: int, length: int) -> None:
     """Take in a later fragment of a segment: payload that follows on what came before."""
     if length > 0:
@@ -79,13 +79,13 @@ def continues(flows: Any, slot: int, side: int, length: int) -> None:
         flows[slot].next[side] = number(flows[slot].next[side]) + length & _MASK
 
 
-@inner
+@bare_inner
 def _finished(flows: Any, slot: int) -> bool:
     """Whether both sides sent FIN."""
     return number(flows[slot].seen) >> 2 * _FIN & 3 == 3
 
 
-@inner
+@bare_inner
 def _advance(flows: Any, slot: int, side: int, sequence: int, length: int, flags: int, now: int) -> None:
     """Move the next expected sequence number on, or tell what comes late from what comes again."""
     row = flows[slot]
@@ -118,54 +118,60 @@ def _advance(flows: Any, slot: int, side: int, sequence: int, length: int, flags
             note(flows, slot, side, _AGAIN)
 
 
-@inner
+@bare_inner
 def _hole(flows: Any, slot: int, side: int, end: int) -> None:
     """What lies between the next expected sequence number and `end` is missing until it comes."""
     row = flows[slot]
     begin = number(row.next[side])
     row.missed_bytes += distance(end, begin)
-    _put_hole(flows, slot, side, begin, end)
+    _append(flows, slot, side, begin, end)
+    if row.holes[side] > MAX_HOLES:
+        _drop(flows, slot, side)
 
 
-@inner
-def _put_hole(flows: Any, slot: int, side: int, begin: int, end: int) -> None:
-    """Add the last hole; where there are too many, the first is no longer waited for."""
+@bare_inner
+def _append(flows: Any, slot: int, side: int, begin: int, end: int) -> None:
     row = flows[slot]
     count = number(row.holes[side])
-    if count == MAX_HOLES:
-        for at in range(1, MAX_HOLES):
-            row.hole_start[side, at - 1] = row.hole_start[side, at]
-            row.hole_end[side, at - 1] = row.hole_end[side, at]
-        count -= 1
     row.hole_start[side, count], row.hole_end[side, count] = begin, end
     row.holes[side] = count + 1
 
 
-@inner
+@bare_inner
+def _drop(flows: Any, slot: int, side: int) -> None:
+    """Forget the first hole."""
+    row = flows[slot]
+    for at in range(MAX_HOLES):
+        row.hole_start[side, at] = row.hole_start[side, at + 1]
+        row.hole_end[side, at] = row.hole_end[side, at + 1]
+    row.holes[side] -= 1
+
+
+@bare_inner
 def _fill(flows: Any, slot: int, side: int, begin: int, end: int) -> int:
     """Take a range out of the holes; return how many bytes of it were missing."""
     row = flows[slot]
-    filled, count = 0, number(row.holes[side])
-    starts, ends = np.empty(MAX_HOLES, np.int64), np.empty(MAX_HOLES, np.int64)
-    for at in range(count):
-        starts[at], ends[at] = row.hole_start[side, at], row.hole_end[side, at]
-    row.holes[side] = 0
-    for at in range(count):
-        low, high = starts[at], ends[at]
+    filled = 0
+    for _ in range(
+        number(row.holes[side])
+    ):  # what is left of each goes behind the others, so they stay in order
+        low, high = number(row.hole_start[side, 0]), number(row.hole_end[side, 0])
+        _drop(flows, slot, side)
         first = low if distance(begin, low) < 0 else begin
         stop = high if distance(end, high) > 0 else end
         if distance(stop, first) <= 0:
-            _put_hole(flows, slot, side, low, high)
-            continue
-        filled += distance(stop, first)
+            first = stop = high
         if low != first:
-            _put_hole(flows, slot, side, low, first)
+            _append(flows, slot, side, low, first)
         if stop != high:
-            _put_hole(flows, slot, side, stop, high)
+            _append(flows, slot, side, stop, high)
+        filled += distance(stop, first)
+    if row.holes[side] > MAX_HOLES:  # the range lay inside of one and made two of it
+        _drop(flows, slot, side)
     return filled
 
 
-@inner
+@bare_inner
 def _handshake(flows: Any, slot: int, side: int, flags: int, acknowledgement: int, now: int) -> None:
     """From the last SYN before the SYN-ACK to the initiator's first answer to it."""
     row = flows[slot]
@@ -180,7 +186,7 @@ def _handshake(flows: Any, slot: int, side: int, flags: int, acknowledgement: in
             row.handshake_ns = now - row.syn_ns
 
 
-@inner
+@bare_inner
 def _acknowledged(flows: Any, slot: int, side: int, end: int) -> None:
     """What `side` sent by then has arrived at the other, whether it was seen or not."""
     row = flows[slot]
@@ -194,7 +200,7 @@ def _acknowledged(flows: Any, slot: int, side: int, end: int) -> None:
         note(flows, slot, side, _GAP)
 
 
-@inner
+@bare_inner
 def _control(flows: Any, slot: int, side: int, sequence: int, flags: int) -> None:
     """A segment with SYN, FIN or RST."""
     if flags & SYN:
@@ -211,7 +217,7 @@ def _control(flows: Any, slot: int, side: int, sequence: int, flags: int) -> Non
         note(flows, slot, side, _RST)
 
 
-@inner
+@bare_inner
 def begins_anew(flows: Any, slot: int, side: int, sequence: int) -> bool:
     """Whether a SYN on this connection's addresses and ports opens another one.
 
@@ -226,7 +232,7 @@ def begins_anew(flows: Any, slot: int, side: int, sequence: int) -> bool:
     return bool(row.known[side] & _NEXT and abs(distance(sequence, number(row.next[side]))) > REACH)
 
 
-@inner
+@bare_inner
 def is_reply(facts: Any, packet: int) -> int:
     """1 if the first segment seen went to the initiator.
 
