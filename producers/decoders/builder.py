@@ -95,16 +95,7 @@ class EventBuilder:
             "id": event_id("flow", flow.community_id, flow.start_ns, flow.ordinal),
             "final": record.final,
         }
-        told = {
-            "state": flow.state,
-            "history": flow.history,
-            "end_reason": flow.end_reason,
-            "protocols": list(flow.protocols),
-        }
-        kept: dict[str, Any] = {name: value for name, value in told.items() if value}
-        if flow.transport == "tcp":
-            kept["retransmits"] = flow.retransmits
-        event.setdefault("netflight", {})["flow"] = kept
+        event.setdefault("netflight", {})["flow"] = _told(flow)
         if path:
             put(event, "log.file.path", path)
         _add_copies(event)
@@ -168,6 +159,43 @@ class EventBuilder:
         if len(self._ordinals) > _REMEMBERED_ORDINALS:
             self._ordinals.popitem(last=False)
         return ordinal
+
+
+def _told(flow: Flow) -> dict[str, Any]:
+    """What a flow record says under `netflight.flow`."""
+    told = {
+        "state": flow.state,
+        "history": flow.history,
+        "end_reason": flow.end_reason,
+        "protocols": list(flow.protocols),
+        "source": _seen(flow.source_ttl, flow.source_flags),
+        "destination": _seen(flow.destination_ttl, flow.destination_flags),
+    }
+    kept: dict[str, Any] = {name: value for name, value in told.items() if value}
+    if flow.transport == "tcp":
+        kept["retransmits"] = flow.retransmits
+        kept["out_of_order"] = flow.out_of_order
+        kept["zero_windows"] = flow.zero_windows
+        kept["missed_bytes"] = flow.missed_bytes
+        if flow.handshake_ns is not None:
+            kept["handshake"] = {"rtt": flow.handshake_ns}
+    return kept
+
+
+def _seen(ttl: int, flags: int) -> dict[str, Any]:
+    """The first TTL and all TCP flags of one side, as far as there are any."""
+    side: dict[str, Any] = {"ttl": ttl} if ttl else {}
+    if flags:
+        side["tcp_flags"] = _flag_letters(flags)
+    return side
+
+
+@lru_cache(maxsize=256)
+def _flag_letters(flags: int) -> str:
+    """TCP flags as letters, the highest bit first (RFC 9293, section 3.1)."""
+    return "".join(
+        letter for bit, letter in zip(range(7, -1, -1), "CEUAPRSF", strict=True) if flags >> bit & 1
+    )
 
 
 def _merged(decoder: Decoder, transaction: Transaction) -> tuple[dict[str, Any], str]:
