@@ -1,18 +1,23 @@
-"""Alerts in Kafka make their flows' packets outlive the ring."""
+"""A recorder beside a capture: what the policy says is recorded, alerts in Kafka make packets outlive the ring."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import orjson
 
 from producers.recorder.alerts import AlertKeeper
+from producers.recorder.carve import Ring
 from producers.recorder.keeping import kept_ids
 from producers.recorder.recorder import Recorder
+from producers.sources.opening import open_path
 from runtime.kafka import ensure_topics, producer
 from runtime.settings import KafkaSettings, Settings
 from schemas.events import timestamp
 from schemas.topics import topic, topic_settings
-from tests.rings import SECOND, bare, batch_of, carved, conversation, id_of
+from tests.rings import SECOND, bare, batch_of, batches, carved, conversation, id_of, ids_of
 
 MIB = 1 << 20
 
@@ -60,3 +65,35 @@ def test_the_packets_of_alerts_outlive_the_ring(tmp_path: Path, kafka: KafkaSett
         assert bare(packets) == bare(flow)
         assert found.kept_segments == 1
     assert carved(tmp_path, id_of(flows[2]))[0] == []
+
+
+def test_capture_records_what_the_policy_says(tmp_path: Path, kafka: KafkaSettings, namespace: str) -> None:
+    root = Path(__file__).parents[2]
+    capture = root / "samples" / "web" / "capture.pcap"
+    environment = {
+        **os.environ,
+        "NETFLIGHT_KAFKA__BOOTSTRAP": kafka.bootstrap,
+        "NETFLIGHT_STATE": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "cockpit", "capture", str(capture), "--record", "--namespace", namespace]
+    ended = subprocess.run(
+        [*command, "--summary", str(tmp_path / "summary.json")],
+        cwd=root,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    recorded = orjson.loads((tmp_path / "summary.json").read_bytes())["recorded"]
+    ring = Ring(tmp_path / "ring")
+    assert recorded["packets"] == sum(holding.totals.packets for holding in ring.holdings()) > 0
+    assert recorded["unrecorded"] == {}
+    assert f"{recorded['packets']:,} packets recorded in {tmp_path / 'ring'}" in ended.stderr
+    batch = next(iter(batches(capture)))
+    identity = next(name for name in ids_of(batch) if name)
+    packets, found = carved(tmp_path / "ring", identity)
+    whole = {p.time_ns: p for block in open_path(str(capture)).blocks() for p in block}
+    assert found.packets
+    for packet in packets:
+        assert whole[packet.time_ns].data.startswith(packet.data)
+        assert whole[packet.time_ns].wire_length == packet.wire_length
