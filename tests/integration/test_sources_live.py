@@ -128,7 +128,7 @@ def test_what_the_kernel_drops_is_counted() -> None:
         for _ in range(1_000):
             out.sendto(bytes(60_000), ("127.0.0.1", PORT + 2))
     os.kill(source.child_pid, signal.SIGCONT)
-    capture.wait_for(100)
+    capture.wait_for(1)
     time.sleep(0.5)
     source.stop()
     capture.join(10)
@@ -184,6 +184,8 @@ def test_a_stop_before_the_start_is_no_error() -> None:
 
 
 def test_live_packets_make_the_events_that_they_make_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "none.pcap").write_bytes(pcap([(0, bytes(60), 60)]))
+    decode([tmp_path / "none.pcap"])  # compiles the kernel, for which the packets below would wait
     recording, stop = Recording(LiveSource(LOOPBACK, capture_filter=f"net {RESOLVER}/32")), threading.Event()
     events: list[Event] = []
     runner = Runner(Settings(sensor="test"), events.append, stop)
