@@ -25,7 +25,7 @@ from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place
-from producers.engine.kernel.layout import DECODE, Kind
+from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.sources.packet import Block, Source
 from runtime.errors import CaptureError, DecoderError, NetflightError
@@ -101,6 +101,7 @@ class Pipeline:
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
         self._protocols: dict[int, list[str]] = {}
+        self._signatures: dict[int, int] = {}
         self._now_ns = 0
         self._due_ns = NEVER
 
@@ -155,10 +156,15 @@ class Pipeline:
 
     def _queue_up(self, batch: Batch) -> None:
         """Put a batch's records and the packets that tshark gets into the queue, in order."""
-        chosen = np.flatnonzero(batch.facts["verdict"] & DECODE)
+        facts = batch.facts
+        decoded = facts["verdict"] & DECODE
+        signed = (decoded == 0) & (facts["signature"] != 0)
+        uids, first = np.unique(facts["uid"][signed], return_index=True)
+        self._signatures.update(zip(uids.tolist(), facts["signature"][signed][first].tolist(), strict=True))
+        chosen = np.flatnonzero(decoded)
         indexes, waiting = chosen, []
         if len(chosen):
-            indexes, lanes = self._pool.feed(batch.block, batch.facts, chosen)
+            indexes, lanes = self._pool.feed(batch.block, facts, chosen)
             waiting = _waiting(batch, indexes, lanes)
             self._telemetry.count("decoded", amount=len(waiting))
         queue, begin = self._queue, 0
@@ -214,9 +220,10 @@ class Pipeline:
             for tracker in self._all_trackers:
                 self._tell(tracker, tracker.end(flow))
             self._pool.over(flow.uid)
-            flow.protocols = self._protocols.pop(flow.uid, flow.protocols)
-        else:
-            flow.protocols = self._protocols.get(flow.uid, flow.protocols)
+        flow.protocols = self._recognised(flow.uid)
+        if record.final:
+            self._protocols.pop(flow.uid, None)
+            self._signatures.pop(flow.uid, None)
         self._emit_event(self._builder.flow(record, self._source.path))
 
     def _decode(self, waiting: Waiting, record: bytes) -> None:
@@ -235,6 +242,12 @@ class Pipeline:
             place = Place(frame, time_ns, flow, forward, length, interface, self._source.path)
             for name, layer in reading.layers:
                 self._units(self._plan.by_layer[name], layer, name, place)
+
+    def _recognised(self, uid: int) -> list[str]:
+        """A flow's protocols by tshark; by its signature where the policy had none of its packets decoded."""
+        if uid not in self._protocols and uid in self._signatures:
+            return [Signature(self._signatures[uid]).name.lower()]
+        return list(self._protocols.get(uid, ()))
 
     def _remember(self, uid: int, names: tuple[str, ...]) -> None:
         known = self._protocols.setdefault(uid, [])
