@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from producers.recorder import index
 from producers.recorder.index import Found, IndexDamagedError, IndexFile, Totals, flow_number
+from producers.recorder.rebuilt import rebuilt
 from producers.recorder.segment import (
     KEPT,
     SEGMENTS,
@@ -125,19 +126,15 @@ def _find(place: Place, number: int) -> tuple[Words, Found | None]:
             found = file.find(number)
         return mapped(place.path), found
     except (FileNotFoundError, IndexDamagedError):
-        from producers.recorder.rebuild import rebuild  # noqa: PLC0415  # the kernel takes its time to load
-
-        words = loaded(place.path)
-        return words, rebuild(words)[0].find(number)
+        table, _ = rebuilt(place)
+        return loaded(place.path), table.find(number)
 
 
 def _holding(place: Place, *, kept: bool) -> Holding:
     try:
         return Holding(place, index.totals(place.index), kept, finished=True)
     except (FileNotFoundError, IndexDamagedError):
-        from producers.recorder.rebuild import rebuild  # noqa: PLC0415  # as above
-
-        table, whole = rebuild(loaded(place.path))
+        table, whole = rebuilt(place)
         first_ns, last_ns = table.span()
         counted = Totals(len(table.words), len(table.numbers), first_ns, last_ns, whole, 0)
         return Holding(place, counted, kept, finished=False)

@@ -23,7 +23,6 @@ from producers.recorder.keeping import Keep, Keeping
 from producers.recorder.store import Limits, Piece, Store
 from producers.sources.packet import Block, Interface
 from producers.sources.write import encode
-from runtime.errors import UsageError
 from runtime.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Recorder:
         self._trouble, self._retry_at, self._retry_seconds = "", 0.0, _RETRY_SECONDS[0]
         self._missed_before = 0
         self._queue: deque[Piece] = deque()
-        self._waiting, self._closing = 0, False
+        self._waiting, self._closing, self._over = 0, False, False
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -162,7 +161,10 @@ class Recorder:
         with self._change:
             if self._wait:
                 self._change.wait_for(lambda: not self._waiting or self._waiting + size <= self._backlog)
-            elif self._waiting and self._waiting + size > self._backlog:
+            if self._over:
+                self._miss("the recorder has ended", len(piece.numbers))
+                return
+            if self._waiting and self._waiting + size > self._backlog:
                 self._miss("the disk is too slow", len(piece.numbers))
                 return
             self._queue.append(piece)
@@ -175,7 +177,17 @@ class Recorder:
                 self._telemetry.count("unrecorded", reason, packets)
 
     def _work(self) -> None:
-        """The thread: store what comes, look after the ring once a second."""
+        """The thread; nobody waits for it once it is over, however that came."""
+        try:
+            self._serve()
+        finally:
+            with self._change:
+                self._over = True
+                self._waiting = 0
+                self._change.notify_all()
+
+    def _serve(self) -> None:
+        """Store what comes, look after the ring once a second."""
         next_tick = time.monotonic() + _TICK_SECONDS
         while True:
             with self._change:
@@ -246,7 +258,7 @@ class Recorder:
         try:
             room = shutil.disk_usage(self.folder).free >= min(_ROOM_BYTES, 2 * self._limits.segment_bytes)
             self._store = Store(self.folder, self._limits, self._keeping, self._clock) if room else None
-        except (OSError, UsageError) as error:
+        except Exception as error:  # noqa: BLE001  # as above
             _log.debug("%s: still not recording: %s", self.folder, error)
         if self._store is None:
             self._retry_seconds = min(2 * self._retry_seconds, _RETRY_SECONDS[1])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.recorder import index
+from producers.recorder.numbers import PACKET_BYTES, PIECE_BYTES, piece
 
 Words = NDArray[np.uint32]
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
@@ -42,13 +43,19 @@ class Place:
         """Where its index is, if it is finished."""
         return self.path.with_suffix(".index")
 
+    @property
+    def numbers(self) -> Path:
+        """Where the numbers of its packets' flows are while it has no index."""
+        return self.path.with_suffix(".numbers")
+
     def within(self, folder: Path) -> "Place":
         """The same segment in another folder."""
         return replace(self, path=folder / self.path.name)
 
     def remove(self) -> None:
-        """Delete both files; one that is not there is fine."""
+        """Delete its files; one that is not there is fine."""
         self.path.unlink(missing_ok=True)
+        self.numbers.unlink(missing_ok=True)
         self.index.unlink(missing_ok=True)
 
 
@@ -81,12 +88,14 @@ class SegmentWriter:
         self._numbers: list[NDArray[np.uint64]] = []
         self._words: list[Words] = []
         self._times: list[NDArray[np.int64]] = []
-        self._file = os.open(place.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._file = _created(place.path)
+        self._beside, self._beside_size = -1, 0
         try:
+            self._beside = _created(place.numbers)
             self._write(memoryview(head))
         except OSError:
-            os.close(self._file)
-            place.path.unlink(missing_ok=True)
+            self.close()
+            place.remove()
             raise
 
     def append(
@@ -97,17 +106,25 @@ class SegmentWriter:
         time_ns: NDArray[np.int64],
     ) -> None:
         """Add packet blocks: where each begins in `data`, the number of its flow, its time; raises OSError."""
-        start = self.size
-        self._write(data.data)
-        self._words.append(((positions + start) // index.WORD).astype(np.uint32))
+        words = ((positions + self.size) // index.WORD).astype(np.uint32)
+        beside = piece(numbers, words, (self.size + data.nbytes) // index.WORD)
+        _write_all(self._beside, memoryview(beside), self._beside_size)
+        try:
+            self._write(data.data)
+        except OSError:
+            _cut(self._beside, self._beside_size)
+            raise
+        self._beside_size += len(beside)
+        self._words.append(words)
         self._numbers.append(numbers)
         self._times.append(time_ns)
         self.packets += len(numbers)
 
     def footprint(self, packets: int = 0) -> int:
         """Bytes on disk that it and its index take at most, with so many packets more."""
+        more = packets * PACKET_BYTES + PIECE_BYTES if packets else 0
         packets += self.packets
-        return self.size + index.index_bytes(packets, packets)
+        return self.size + self._beside_size + more + index.index_bytes(packets, packets)
 
     def there(self) -> bool:
         """Whether the file still stands under its name."""
@@ -124,26 +141,42 @@ class SegmentWriter:
                 np.concatenate(self._words or [np.empty(0, np.uint32)]),
                 np.concatenate(self._times or [np.empty(0, np.int64)]),
             )
-            return self.size + index.write(self.place.index, table, self.size, written_ns)
+            size = self.size + index.write(self.place.index, table, self.size, written_ns)
+            self.place.numbers.unlink(missing_ok=True)
+            return size
         finally:
             self.close()
 
     def close(self) -> None:
-        """Close the file as it stands, without an index."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Close the files as they stand, without an index."""
+        for file in (self._file, self._beside):
+            if file >= 0:
+                os.close(file)
+        self._file = self._beside = -1
 
     def _write(self, data: memoryview) -> None:
-        done = 0
-        try:
-            while done < len(data):
-                done += os.write(self._file, data[done:])
-        except OSError:
-            os.ftruncate(self._file, self.size)
-            os.lseek(self._file, self.size, os.SEEK_SET)
-            raise
-        self.size += done
+        _write_all(self._file, data, self.size)
+        self.size += len(data)
+
+
+def _created(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+
+
+def _write_all(file: int, data: memoryview, size: int) -> None:
+    """Add to a file of `size` bytes, all or nothing."""
+    done = 0
+    try:
+        while done < len(data):
+            done += os.write(file, data[done:])
+    except OSError:
+        _cut(file, size)
+        raise
+
+
+def _cut(file: int, size: int) -> None:
+    os.ftruncate(file, size)
+    os.lseek(file, size, os.SEEK_SET)
 
 
 def mapped(path: Path) -> Words:

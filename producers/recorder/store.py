@@ -20,10 +20,10 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.recorder import index
+from producers.recorder import index, numbers
 from producers.recorder.index import IndexDamagedError, IndexFile, Table
 from producers.recorder.keeping import Keeping
-from producers.recorder.rebuild import rebuild
+from producers.recorder.rebuilt import rebuilt
 from producers.recorder.segment import (
     KEPT,
     SEGMENTS,
@@ -32,7 +32,6 @@ from producers.recorder.segment import (
     Words,
     copies,
     head_words,
-    loaded,
     mapped,
     new_place,
     pick,
@@ -116,8 +115,7 @@ class Store:
             self._kept = deque(_take(kept, lambda at: not _good(at) and at.within(ring).path.exists()))
             self._ring = deque(_take(ring, lambda at: _good(at.within(kept)) is not None))
             self._ring_bytes = sum(held.bytes for held in self._ring)
-            numbers = [held.place.number for held in (*self._kept, *self._ring)]
-            self._next = max(numbers, default=0) + 1
+            self._next = max((held.place.number for held in (*self._kept, *self._ring)), default=0) + 1
             self.tick()
         except BaseException:
             self._lock.close()
@@ -144,7 +142,8 @@ class Store:
         ):
             self._finish()
         head = preamble(piece.interfaces) if self._writer is None else b""
-        extra = piece.data.nbytes + len(head) + index.index_bytes(packets, packets)
+        extra = piece.data.nbytes + len(head) + numbers.PIECE_BYTES + packets * numbers.PACKET_BYTES
+        extra += index.index_bytes(packets, packets)
         while self._ring and self.bytes + extra > limits.quota_bytes:
             self._drop()
         if self._writer is None:
@@ -223,13 +222,13 @@ class Store:
         )
         order = np.argsort(table.words)
         flows = np.repeat(table.numbers, table.starts[1:] - table.starts[:-1])[order]
-        numbers = flows[np.searchsorted(table.words[order], chosen.starts)]
+        of_flows = flows[np.searchsorted(table.words[order], chosen.starts)]
         writer = SegmentWriter(held.place.within(self._folder / KEPT), head)
         try:
             for data, part in copies(words, chosen):
                 lengths = chosen.lengths[part] * index.WORD
                 starts_in = np.cumsum(lengths) - lengths
-                writer.append(data.view(np.uint8), starts_in, numbers[part], chosen.time_ns[part])
+                writer.append(data.view(np.uint8), starts_in, of_flows[part], chosen.time_ns[part])
             size = writer.finish(held.written_ns)
         except OSError:
             writer.close()
@@ -263,7 +262,7 @@ def _table(place: Place) -> Table:
         with IndexFile(place.index) as found:
             return found.table()
     except (IndexDamagedError, FileNotFoundError):
-        return rebuild(loaded(place.path))[0]
+        return rebuilt(place)[0]
 
 
 def _take(folder: Path, superseded: Callable[[Place], bool]) -> Iterator[_Held]:
@@ -279,9 +278,9 @@ def _take(folder: Path, superseded: Callable[[Place], bool]) -> Iterator[_Held]:
             place.remove()
         else:
             yield held
-    names = {place.index.name for place in places(folder)}
-    for orphan in folder.glob("*.index"):
-        if orphan.name not in names:
+    for orphan in (*folder.glob("*.index"), *folder.glob("*.numbers")):
+        segment = orphan.with_suffix(".pcapng")
+        if not segment.exists() or (orphan.suffix == ".numbers" and segment.with_suffix(".index").exists()):
             orphan.unlink()
 
 
@@ -297,9 +296,11 @@ def _good(place: Place) -> _Held | None:
 
 def _repaired(place: Place) -> _Held | None:
     """Index a segment anew; None where it holds no packet."""
-    table, whole = rebuild(loaded(place.path))
+    table, whole = rebuilt(place)
     if not len(table.words):
         return None
     written_ns = place.path.stat().st_mtime_ns
     os.truncate(place.path, whole)
-    return _Held(place, whole + index.write(place.index, table, whole, written_ns), written_ns)
+    held = _Held(place, whole + index.write(place.index, table, whole, written_ns), written_ns)
+    place.numbers.unlink(missing_ok=True)
+    return held

@@ -1,18 +1,17 @@
-"""An index made anew from a segment's packets, where there is none (yet): after a crash, of the one being written.
+"""The flows of a segment's packets from the packets themselves.
 
-The flow of a packet is what the kernel's parser says of it; only a fragment whose datagram began in an earlier
-segment is without its ports then.
+A fragment whose datagram began before is without its ports.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from producers.compiled import entry
 from producers.engine.kernel.layout import FACTS
 from producers.engine.kernel.parse import new_datagrams, parse
-from producers.recorder import index
 from producers.recorder.flowhash import FlowNumbers
-from producers.recorder.index import Table
-from producers.recorder.segment import Words, head_words, linktypes
+from producers.recorder.index import WORD
+from producers.recorder.segment import Words, linktypes
 from producers.sources.write import PACKET_HEAD
 
 _STEP = 4_096
@@ -20,13 +19,12 @@ _PACKET = 6
 _MIN_WORDS = 8
 
 
-def rebuild(words: Words) -> tuple[Table, int]:
-    """The index of a segment's packets up to the last whole one, and how many bytes that is."""
+def parsed(words: Words, start: int) -> tuple[NDArray[np.uint64], Words, int]:
+    """Numbers and positions of the whole packets from `start` on, and where they end; all in words."""
     links = np.array(linktypes(words), dtype=np.int32)
     positions = np.empty(len(words) // _MIN_WORDS, dtype=np.uint32)
-    count, end = _walk(words, head_words(words), len(links), positions)
+    count, end = _walk(words, start, len(links), positions)
     starts = positions[:count].astype(np.int64)
-    times = words[starts + 3].astype(np.int64) << 32 | words[starts + 4].astype(np.int64)
     numbers, numbering, datagrams = np.empty(count, dtype=np.uint64), FlowNumbers(), new_datagrams()
     facts, buffer = np.zeros(_STEP, dtype=FACTS), words.view(np.uint8)
     for first in range(0, count, _STEP):
@@ -34,22 +32,22 @@ def rebuild(words: Words) -> tuple[Table, int]:
         rows = facts[: len(some)]
         parse(
             buffer,
-            some * index.WORD + PACKET_HEAD,
+            some * WORD + PACKET_HEAD,
             words[some + 5].astype(np.int64),
             words[some + 6].astype(np.int64),
-            times[first : first + _STEP],
+            words[some + 3].astype(np.int64) << 32 | words[some + 4].astype(np.int64),
             words[some + 2].astype(np.int32),
             links,
             rows,
             datagrams,
         )
         numbers[first : first + _STEP] = numbering.of(rows, np.arange(len(some)))
-    return index.build(numbers, positions[:count], times), end * index.WORD
+    return numbers, positions[:count], end
 
 
 @entry
 def _walk(words: Words, start: int, interfaces: int, positions: Words) -> tuple[int, int]:
-    """Put down where whole packet blocks begin; return how many, and where they end. Positions are in words."""
+    """Put down where whole packet blocks begin; return how many, and where they end."""
     at, count = np.int64(start), np.int64(0)
     while at > 0 and at + _MIN_WORDS <= len(words):
         size = np.int64(words[at + 1])
