@@ -5,7 +5,7 @@ import pytest
 from producers.engine.community_id import community_id
 from producers.engine.keys import opposite
 from producers.engine.protocols import transport_name
-from producers.engine.twin.engine import Decided, Twin
+from tests.engines import final
 from tests.packets import address, ethernet, ip, raw, tcp, udp
 
 A, B = "192.168.0.89", "192.168.0.1"
@@ -39,13 +39,11 @@ def test_a_packet_gets_the_published_id(  # noqa: PLR0917
     icmp = bytes((one % 256, two % 256)) + bytes(6)
     payload = {6: tcp(one, two, 16), 17: udp(one, two), 132: ports + bytes(20)}.get(protocol, icmp)
     packet = raw(ethernet(ip(source, destination, protocol, payload)))
-    (decided,) = Twin().feed([packet])
-    assert isinstance(decided, Decided)
-    assert decided.flow is not None
-    assert decided.flow.community_id == expected
+    (flow,) = final([packet])
+    assert flow.community_id == expected
     ported = protocol not in {1, 58}
-    assert (decided.flow.source_port is not None) == ported
-    assert decided.flow.transport == {6: "tcp", 17: "udp", 132: "sctp", 1: "icmp", 58: "ipv6-icmp"}[protocol]
+    assert (flow.source_port is not None) == ported
+    assert flow.transport == {6: "tcp", 17: "udp", 132: "sctp", 1: "icmp", 58: "ipv6-icmp"}[protocol]
 
 
 def test_protocols_without_ports_are_the_same_both_ways() -> None:

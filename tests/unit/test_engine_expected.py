@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from producers.engine.model import Flow, FlowRecord
-from producers.engine.twin.engine import Twin
 from producers.sources.opening import expand, open_path
 from tests.captures import captures
+from tests.engines import Both
 
 End = tuple[str, int]
 Tuple = tuple[str, int, frozenset[End]]  # capture, protocol, both ends in no order
@@ -25,8 +25,8 @@ KNOWN_DIFFERENCES = {
 }
 
 
-def flows_of(path: Path) -> tuple[list[Flow], Twin]:
-    engine = Twin()
+def flows_of(path: Path) -> tuple[list[Flow], Both]:
+    engine = Both()
     flows = []
     for block in open_path(str(path)).blocks():
         flows += [item.flow for item in engine.feed(block) if isinstance(item, FlowRecord) and item.final]

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.engine.model import Flow, FlowRecord
-from producers.engine.twin.engine import Decided, Twin
-from producers.engine.twin.flows import SECOND, Timeouts
+from producers.engine.engine import FlowEngine
+from producers.engine.model import Flow, FlowRecord, Timeouts
+from producers.engine.twin.engine import Twin
+from producers.engine.twin.flows import SECOND
 from producers.sources.packet import RawPacket
+from tests.engines import Both, as_block, final, records
 from tests.packets import ethernet, ip, raw, tcp, udp
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
@@ -37,12 +39,6 @@ CLOSE: list[Step] = [
 ]
 
 
-def final(packets: list[RawPacket], engine: Twin | None = None) -> list[Flow]:
-    engine = engine or Twin()
-    out = [*engine.feed(packets), *engine.close()]
-    return [item.flow for item in out if isinstance(item, FlowRecord) and item.final]
-
-
 def test_a_whole_connection_is_one_flow_with_all_its_figures() -> None:
     packets = conversation(HANDSHAKE + EXCHANGE + CLOSE)
     (flow,) = final(packets)
@@ -58,11 +54,11 @@ def test_a_whole_connection_is_one_flow_with_all_its_figures() -> None:
 
 
 def test_every_packet_is_decided_with_its_direction_and_payload() -> None:
-    engine = Twin()
-    decided = [item for item in engine.feed(conversation(HANDSHAKE + EXCHANGE)) if isinstance(item, Decided)]
-    assert [item.from_initiator for item in decided] == [True, False, True, True, False]
-    assert [item.payload_length for item in decided] == [0, 0, 0, 5, 5]
-    assert len({id(item.flow) for item in decided}) == 1
+    engine = Both()
+    block = as_block(conversation(HANDSHAKE + EXCHANGE))
+    assert engine.feed(block) == [(0, True, 0), (1, False, 0), (2, True, 0), (3, True, 5), (4, False, 5)]
+    batch = FlowEngine().feed(block)
+    assert len({id(batch.flow(number)) for number in range(5)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,7 +175,7 @@ def test_idle_flows_end_to_the_moment(gap: float, flows: int) -> None:
 
 
 def test_other_packets_let_idle_flows_end_and_their_records_come_in_time() -> None:
-    engine = Twin()
+    engine = Both()
     out = list(
         engine.feed([datagram(0, port=1), datagram(1, port=2), datagram(63, port=3), datagram(70, port=4)])
     )
@@ -191,7 +187,7 @@ def test_other_packets_let_idle_flows_end_and_their_records_come_in_time() -> No
 
 
 def test_a_flow_that_goes_on_is_reported_in_between() -> None:
-    engine = Twin(Timeouts(active=30))
+    engine = Both(Timeouts(active=30))
     out = list(engine.feed([datagram(seconds, up=seconds % 20 == 0) for seconds in range(0, 100, 10)]))
     records = [item for item in out if isinstance(item, FlowRecord)]
     counts = [record.flow.source_packets + record.flow.destination_packets for record in records]
@@ -210,7 +206,7 @@ def test_flows_of_one_tuple_and_one_time_are_numbered() -> None:
 
 
 def test_past_the_limit_a_flow_that_is_next_to_end_goes() -> None:
-    engine = Twin(max_flows=2)
+    engine = Both(max_flows=2)
     out = list(engine.feed([datagram(port, port=port) for port in (1, 2, 3)]))
     (record,) = [item for item in out if isinstance(item, FlowRecord)]
     assert (record.flow.source_port, record.flow.end_reason, engine.open_flows) == (1, "evicted", 2)
@@ -294,12 +290,8 @@ def test_an_identification_used_again_later_is_another_datagram() -> None:
 def test_blocks_of_any_size_give_the_same_records(sizes: list[int]) -> None:
     packets = conversation(HANDSHAKE + EXCHANGE + CLOSE + [(30, "c", SYN, 5, b""), (400, "c", ACK, 6, b"x")])
     packets += [datagram(401 + number * 7, port=number % 3 + 1) for number in range(30)]
-    engine, rest, got = Twin(), packets, []
+    engine, rest, got = Both(), packets, []
     for size in [*sizes, len(packets)]:
-        got += list(engine.feed(rest[:size]))
+        got += [item for item in engine.feed(rest[:size]) if isinstance(item, FlowRecord)]
         rest = rest[size:]
-    whole = Twin()
-    assert [*map(repr, got), *map(repr, engine.close())] == [
-        *map(repr, list(whole.feed(packets))),
-        *map(repr, whole.close()),
-    ]
+    assert [*map(repr, got), *map(repr, engine.close())] == [*map(repr, records(packets))]

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from producers.engine.keys import split
 from producers.engine.model import FlowRecord, Tunnel
-from producers.engine.twin.engine import Decided, Twin
 from producers.engine.twin.links import LINKS, Trace
 from producers.engine.twin.parse import MALFORMED, NOT_IP, parse, trace
 from producers.sources.packet import RawPacket
+from tests.engines import Both, final
 from tests.packets import address, ethernet, ip, raw, tcp, udp
 
 INNER4 = ip("10.1.1.1", "10.1.1.2", 17, udp(1111, 2222, b"inner"))
@@ -146,10 +146,7 @@ TUNNELS = {
 
 @pytest.mark.parametrize(("kind", "packet"), [(kind, packet) for kind in TUNNELS for packet in TUNNELS[kind]])
 def test_every_encapsulation_gives_the_inner_flow_and_names_the_outer(kind: str, packet: bytes) -> None:
-    (decided,) = Twin().feed([raw(ethernet(packet))])
-    assert isinstance(decided, Decided)
-    flow = decided.flow
-    assert flow is not None
+    (flow,) = final([raw(ethernet(packet))])
     assert flow.source_ip == ("10.1.1.1" if INNER4 in packet else "2001:db8::1")
     assert (flow.source_port, flow.destination_port) == (1111, 2222)
     assert flow.tunnel is not None
@@ -159,11 +156,9 @@ def test_every_encapsulation_gives_the_inner_flow_and_names_the_outer(kind: str,
 
 def test_nested_tunnels_name_the_outermost() -> None:
     packet = ip("198.51.100.1", "198.51.100.2", 47, pack(">HH", 0, 0x0800) + TUNNELS["vxlan"][0])
-    (decided,) = Twin().feed([raw(ethernet(packet))])
-    assert isinstance(decided, Decided)
-    assert decided.flow is not None
-    assert decided.flow.source_ip == "10.1.1.1"
-    assert decided.flow.tunnel == Tunnel("gre", "198.51.100.1", "198.51.100.2")
+    (flow,) = final([raw(ethernet(packet))])
+    assert flow.source_ip == "10.1.1.1"
+    assert flow.tunnel == Tunnel("gre", "198.51.100.1", "198.51.100.2")
 
 
 @pytest.mark.parametrize(
@@ -181,11 +176,9 @@ def test_nested_tunnels_name_the_outermost() -> None:
     ],
 )
 def test_an_undecodable_payload_stays_with_the_outer_flow(packet: bytes) -> None:
-    (decided,) = Twin().feed([raw(ethernet(packet))])
-    assert isinstance(decided, Decided)
-    assert decided.flow is not None
-    assert decided.flow.source_ip == "192.0.2.1"
-    assert decided.flow.tunnel is None
+    (flow,) = final([raw(ethernet(packet))])
+    assert flow.source_ip == "192.0.2.1"
+    assert flow.tunnel is None
 
 
 def test_ipv6_extensions_and_authentication_headers_are_passed_over() -> None:
@@ -324,11 +317,11 @@ def test_any_bytes_at_any_time_are_accounted_for(frames: list[tuple[int, bytes, 
         RawPacket(number, time_ns, linktype, data, wire, "any")
         for number, (linktype, data, time_ns, wire) in enumerate(frames, 1)
     ]
-    engine = Twin(max_flows=4)
+    engine = Both(max_flows=4)
     out = [*engine.feed(packets), *engine.close()]
-    decided = [item for item in out if isinstance(item, Decided)]
+    decided = [item for item in out if not isinstance(item, FlowRecord)]
     finals = [item.flow for item in out if isinstance(item, FlowRecord) and item.final]
-    assert [item.packet for item in decided] == packets
+    assert [number for number, _, _ in decided] == list(range(len(packets)))
     assert engine.accounting.closes()
     assert engine.accounting.read == len(packets)
     assert engine.accounting.in_flows == sum(
