@@ -20,6 +20,7 @@ from producers.recorder.recorder import Recorder
 from producers.recorder.segment import places
 from producers.sources.packet import RawPacket
 from runtime.errors import UsageError
+from tests.packets import ethernet, ip, udp
 from tests.rings import SECOND, bare, batch_of, carved, conversation, datagram, id_of, ring_bytes
 
 MIB = 1 << 20
@@ -334,6 +335,47 @@ def test_a_segment_cut_anywhere_is_whole_again_up_to_there(tmp_path: Path) -> No
         assert bare(packets) == bare(flow[:left])
         assert found.damaged == 0
         assert not left or torn.path.stat().st_size == length + left * 1088
+
+
+def test_an_open_segment_is_read_without_its_numbers_too(tmp_path: Path) -> None:
+    flow = conversation(1, 4000, 40, start_ns=0)
+    recorder = Recorder(tmp_path, 64 * MIB, wait=True)
+    for start in (0, 20):
+        recorder.write(batch_of(flow[start : start + 20]))
+        recorder.flush()
+    (place,) = places(tmp_path / "segments")
+    whole = place.numbers.read_bytes()
+    assert len(whole) == 2 * (12 + 20 * 12)
+    for kept in (whole, whole[:300], whole[:100], whole[:30] + b"?" + whole[31:], b""):
+        place.numbers.write_bytes(kept)
+        assert bare(carved(tmp_path, id_of(flow))[0]) == bare(flow)
+    place.numbers.unlink()
+    assert bare(carved(tmp_path, id_of(flow))[0]) == bare(flow)
+    recorder.close()
+
+
+def test_a_fragment_of_an_earlier_segment_keeps_its_flow_after_a_crash(tmp_path: Path) -> None:
+    whole = udp(4000, 53, bytes(range(64)))
+    pieces = [
+        RawPacket(n + 1, n, 1, data, len(data), "lan0")
+        for n, data in enumerate(
+            (
+                ethernet(ip("10.0.0.1", "192.0.2.53", 17, whole[:40], piece=0x2000)),
+                ethernet(ip("10.0.0.1", "192.0.2.53", 17, whole[40:], piece=5)),
+            )
+        )
+    ]
+    recorder = Recorder(tmp_path, 64 * MIB, wait=True)
+    recorder.write(batch_of(pieces))
+    recorder.flush()
+    (place,) = places(tmp_path / "segments")
+    numbers = place.numbers.read_bytes()
+    recorder.close()
+    place.index.unlink()
+    place.numbers.write_bytes(numbers)  # as kill -9 leaves them
+    record(tmp_path)
+    assert not place.numbers.exists()
+    assert bare(carved(tmp_path, id_of(pieces[:1]))[0]) == bare(pieces)
 
 
 def test_a_damaged_index_is_done_without(tmp_path: Path) -> None:
