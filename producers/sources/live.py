@@ -43,9 +43,8 @@ class LiveSource(StreamSource):
     """Packets of one interface, until `stop`.
 
     `capture_filter` is a filter in the pcap-filter language, which the kernel applies; `snaplen` limits the
-    bytes kept of each packet (0: all); `buffer` is how many bytes of packets wait in the kernel at most, to
-    the MiB.
-    Raises UsageError if dumpcap is not installed.
+    bytes kept of each packet (0: all); `buffer` is how many bytes of packets wait in the kernel at most, in whole
+    MiB, before it drops. Raises UsageError if dumpcap is not installed.
     """
 
     live = True
@@ -68,7 +67,7 @@ class LiveSource(StreamSource):
 
     @property
     def dropped(self) -> int:
-        """Packets that the kernel dropped, as far as dumpcap has told."""
+        """Packets that the kernel dropped; dumpcap tells when it ends."""
         return max(super().dropped, self._told_drops)
 
     @property

@@ -48,13 +48,14 @@ def test_what_is_written_is_read_again(packets: list[RawPacket], data: st.DataOb
     chosen = data.draw(st.lists(st.integers(0, len(packets) - 1), max_size=30))
     places = numbers(*(INTERFACES.index(interface) for interface in source.interfaces))
     encoded = encode(source, numbers(*chosen), places)
-    got = read(preamble(INTERFACES) + encoded.data.tobytes())
+    written = encoded.data.tobytes()
+    got = read(preamble(INTERFACES) + written)
     assert [packet[1:] for packet in got] == [packets[index][1:] for index in chosen]
     assert len(encoded.positions) == len(chosen)
     for position, index in zip(encoded.positions.tolist(), chosen, strict=True):
-        assert unpack_from("<I", encoded.data, position) == (6,)
-        (length,) = unpack_from("<I", encoded.data, position + 20)
-        assert encoded.data[position + PACKET_HEAD :][:length].tobytes() == packets[index].data
+        assert unpack_from("<I", written, position) == (6,)
+        (length,) = unpack_from("<I", written, position + 20)
+        assert written[position + PACKET_HEAD :][:length] == packets[index].data
 
 
 def test_only_heads_are_kept_where_that_is_wanted() -> None:
