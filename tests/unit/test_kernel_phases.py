@@ -273,7 +273,7 @@ def test_a_refused_connect_is_no_tunnel() -> None:
 def test_after_switching_protocols_nothing_is_known() -> None:
     packets = conversation(REQUEST, b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", b"\x81\x05hello")
     assert parts(packets) == [HEAD, HEAD, UNKNOWN]
-    assert signature(packets) == Signature.NONE
+    assert rows(packets)["signature"].tolist() == [Signature.HTTP, Signature.HTTP, Signature.NONE]
 
 
 def test_quic_packets_with_short_headers_are_encrypted() -> None:
@@ -298,6 +298,19 @@ def test_rtp_is_known_by_a_steady_source() -> None:
     assert set(found["part"][:7]) == {UNKNOWN}
     assert set(found["part"][8:]) == {BODY}
     assert Signature(found["signature"][-1]) == Signature.RTP
+
+
+def test_lost_and_late_packets_do_not_hide_a_steady_source() -> None:
+    numbers = [*range(12), 14, 13, 15, 20, 21, 22, 21, 23, 24]
+    assert parts([rtp(number) for number in numbers], UDP)[-2:] == [BODY, BODY]
+
+
+@pytest.mark.parametrize("numbers", [[17, 18, 17, 19, 20, 18], [20], [16, 17, 18, 19, 20, 21], [300, 20, 40]])
+def test_what_only_resembles_a_serial_number_is_not_taken_for_media(numbers: list[int]) -> None:
+    """BACnet, whose packets have the first two bytes of RTP and their length where it counts."""
+    found = rows([rtp(number, 10) for number in numbers * 60], UDP)
+    assert set(found["part"]) == {UNKNOWN}
+    assert set(found["signature"]) == {Signature.NONE}
 
 
 def test_dialled_digits_and_reports_among_speech_are_not_passed_over() -> None:

@@ -73,6 +73,7 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     fact = facts[index]
     length = number(fact.length)
     part = _NONE
+    fact.signature = flows[slot].signature
     if length > 0:
         part = _UNKNOWN
         available = min(number(available), length)
@@ -81,7 +82,8 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
                 part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
             elif fact.protocol == 17:
                 part = read_datagram(flows, slot, facts, index, buffer, number(start), available)
-    fact.signature = flows[slot].signature
+    if flows[slot].signature != _NO_SIGNATURE:  # what opens a tunnel still is what it was
+        fact.signature = flows[slot].signature
     fact.part = part
 
 

@@ -16,6 +16,7 @@ _UNKNOWN, _HEAD, _BODY, _ENCRYPTED = int(Part.UNKNOWN), int(Part.HEAD), int(Part
 
 _LOOK = 64  # datagrams of a flow
 _STEADY = 8  # RTP or WireGuard packets that must follow each other before they are believed
+_NEARBY = 64  # serial numbers that are missing at most
 
 
 @inner
@@ -77,17 +78,23 @@ def _is_steady(flow: Any, side: int, buffer: Buffer, start: int) -> bool:
 
 @inner
 def _counts_up(flow: Any, side: int, key: np.uint64, serial: int) -> bool:
-    """Whether a packet with this key and serial number comes after enough others of that key."""
+    """Whether a packet with this key and serial number comes after enough others of that key.
+
+    What does not count up loses what it had gained: lengths or constants at that place never get there.
+    """
     distance = (serial - number(flow.phase_next[side])) & 0xFFFF
     if flow.phase_step[side] == 0 or key != flow.phase_held[side]:
         flow.phase_step[side] = 1
         flow.phase_held[side] = key
         flow.phase_next[side] = serial
-    elif 1 <= distance <= 64:
+    elif distance == 1:
         flow.phase_next[side] = serial
         flow.phase_step[side] = min(number(flow.phase_step[side]) + 1, _STEADY)
-    elif distance < 0xFFC0 and distance != 0:  # neither late nor twice
-        flow.phase_step[side] = 1
+    elif distance <= _NEARBY and distance > 0:  # some were lost
+        flow.phase_next[side] = serial
+    elif flow.phase_step[side] > 1:  # late, twice, or no serial number at all
+        flow.phase_step[side] -= 1
+    else:
         flow.phase_next[side] = serial
     return number(flow.phase_step[side]) >= _STEADY
 
