@@ -4,9 +4,11 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producers.engine.kernel.layout import FACTS, TUNNELS, Kind, Part, Signature
+from producers.engine.policy import native
 from producers.engine.policy.fields import FIELDS, Field, Type
 from producers.engine.policy.generate import COUNTERS
 from producers.engine.policy.interpret import Decision, Interpreter, Packet
@@ -178,8 +181,35 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def uncompiled(policy: Policy) -> Policy:
+    """The policy with its generated code run by Python as it is: slow to run, but there at once."""
+    space: dict[str, Any] = {**vars(native), "entry": lambda function: function}
+    for name in ("begins", "in_bits", "in_ranges", "mixed", "sampled"):
+        space[name] = FunctionType(space[name].py_func.__code__, space)
+    exec(policy.source.split("sampled\n", 1)[1], space)  # noqa: S102  # it is what numba would compile
+
+    def run(name: str) -> Callable[..., None]:
+        def function(facts: np.ndarray, *rest: object) -> None:
+            with np.errstate(over="ignore"):  # a hash's words wrap around
+                space[name](facts.view(np.recarray), *rest)
+
+        return function
+
+    policy._admit = run("admit") if "admit" in space else None  # noqa: SLF001  # as above
+    policy._decide = run("decide")  # noqa: SLF001  # as above
+    return policy
+
+
 @given(text=policies(), seed=st.integers(0, 1 << 32))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_generated_code_decides_as_interpreted(tmp_path: Path, text: str, seed: int) -> None:
+    path = tmp_path / "random.yaml"
+    path.write_text(text)
+    same(uncompiled(load_policy(path)), *rows(seed, 60))
+
+
+@given(text=policies(), seed=st.integers(0, 1 << 32))
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_compiled_decides_as_interpreted(tmp_path: Path, text: str, seed: int) -> None:
     path = tmp_path / "random.yaml"
     path.write_text(text)

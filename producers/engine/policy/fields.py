@@ -55,7 +55,9 @@ def _names(of: type[IntEnum]) -> dict[str, int]:
     return {member.name.lower(): int(member) for member in of}
 
 
-_PROTOCOLS = {transport_name(number): number for number in range(256)} | {"icmpv6": 58}
+# Two of IANA's keywords, 3pc and tp++, are no words of the language; their numbers are.
+_KEYWORDS = {transport_name(number): number for number in range(256)} | {"icmpv6": 58}
+_PROTOCOLS = {name: number for name, number in _KEYWORDS.items() if name.replace("-", "_").isidentifier()}
 _TUNNELS = {name or "none": number for number, name in enumerate(TUNNELS)}
 _COUNT = (1 << 62) - 1
 TCP_FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ece": 64, "cwr": 128}
