@@ -26,7 +26,7 @@ from tests.decoding import check, decode
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("editcap") is None, reason="tshark and editcap are not installed"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240, method="thread"),  # a signal would not end native code that hangs
 ]
 DAMAGED, PER_TEST, DECODED = 500, 50, 25
 LARGEST = 1_000_000  # bytes of a capture that is damaged: small ones show as much
@@ -156,7 +156,7 @@ frames = st.builds(
     RawPacket,
     frame=st.just(1),
     time_ns=st.integers(-(1 << 63), (1 << 63) - 1),
-    linktype=st.sampled_from(LINKTYPES) | st.integers(0, (1 << 32) - 1),
+    linktype=st.sampled_from(LINKTYPES) | st.integers(0, (1 << 26) - 1),
     data=st.binary(max_size=200),
     wire_length=st.integers(0, (1 << 32) - 1),
     interface=st.sampled_from(["", "eth0"]),
@@ -169,7 +169,7 @@ def test_any_frames_of_any_link_type_are_accounted_for(packets: list[RawPacket])
     engine = FlowEngine()
     numbered = [packet._replace(frame=1 + number) for number, packet in enumerate(packets)]
     counted = packets_of(record for _, record in engine.feed(block_of(numbered)).records)
-    counted += packets_of(engine.advance((1 << 63) - 1)) + packets_of(engine.close())
+    counted += packets_of(engine.advance(1 << 62)) + packets_of(engine.close())
     accounting = engine.accounting
     assert (accounting.read, accounting.in_flows) == (len(packets), counted)
     assert accounting.closes()
