@@ -244,8 +244,8 @@ class Pipeline:
                 self._units(self._plan.by_layer[name], layer, name, place)
 
     def _recognised(self, uid: int) -> list[str]:
-        """A flow's protocols by tshark; by its signature where the policy had none of its packets decoded."""
-        if uid not in self._protocols and uid in self._signatures:
+        """A flow's protocols by tshark; by its signature where the policy left nothing that tshark could name."""
+        if uid in self._signatures and not self._protocols.get(uid):
             return [Signature(self._signatures[uid]).name.lower()]
         return list(self._protocols.get(uid, ()))
 

@@ -101,9 +101,20 @@ class Batch(Protocol):
     comes after the last of its packets.
     """
 
-    block: Block
-    facts: NDArray[Any]
-    records: list[tuple[int, FlowRecord]]
+    @property
+    def block(self) -> Block:
+        """The block that was decided."""
+        ...
+
+    @property
+    def facts(self) -> NDArray[Any]:
+        """A row of FACTS a packet."""
+        ...
+
+    @property
+    def records(self) -> list[tuple[int, FlowRecord]]:
+        """The records to be told, each with the index of the packet it comes before."""
+        ...
 
     def flow(self, index: int) -> Flow | None:
         """The flow of the packet at `index`, None where it carries no IP."""
