@@ -6,7 +6,6 @@ closing words: both come when it ends.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -23,7 +22,6 @@ from runtime.errors import CaptureError, UsageError
 
 STOP_SECONDS = 5.0
 KERNEL_BUFFER = 32 << 20
-_PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 _CAPABILITIES = "-all,+net_raw,+net_admin"
 _UNPRIVILEGED = (
     "setpriv",
@@ -99,8 +97,6 @@ class LiveSource(StreamSource):
             )
             self._child = child
             assert child.stdout is not None  # noqa: S101  (it was opened as a pipe)
-            with contextlib.suppress(PermissionError):  # where other pipes have used up the user's share
-                fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             if self._stopped:
                 self.stop()
             cut: CaptureError | None = None
