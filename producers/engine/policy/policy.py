@@ -160,12 +160,14 @@ def builtin_lists(local_networks: Iterable[str]) -> Lists:
     specs = [dataset.tshark.decode for dataset in datasets().values() if dataset.tshark is not None]
     tcp = sorted({port for spec in specs for port in spec.tcp})
     udp = sorted({port for spec in specs for port in spec.udp})
+    sctp = sorted({port for spec in specs for port in spec.sctp})
     signatures = sorted({name for spec in specs for name in spec.signatures})
     networks: tuple[Item, ...] = tuple(Net(ip_network(text), single=False, at=0) for text in local_networks)
     return {
         LOCAL: networks,
         "dataset_tcp_ports": tuple(Span(port, port, 0) for port in tcp),
         "dataset_udp_ports": tuple(Span(port, port, 0) for port in udp),
+        "dataset_sctp_ports": tuple(Span(port, port, 0) for port in sctp),
         "dataset_signatures": tuple(Name(name, 0) for name in signatures),
     }
 
