@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.run import Runner
+from producers.sources.follow import FollowSource
 from producers.sources.live import LiveSource
 from producers.sources.packet import Block, RawPacket
 from runtime.errors import UsageError
@@ -60,7 +62,7 @@ class Recording:
 class Capture(threading.Thread):
     """Runs a source to its end and keeps what came."""
 
-    def __init__(self, source: LiveSource) -> None:
+    def __init__(self, source: LiveSource | FollowSource) -> None:
         super().__init__(daemon=True)
         self.source = source
         self.packets: list[RawPacket] = []
@@ -78,7 +80,7 @@ class Capture(threading.Thread):
 
     def wait_until_capturing(self) -> None:
         until = time.monotonic() + 10
-        while not self.source.capturing:
+        while isinstance(self.source, LiveSource) and not self.source.capturing:
             assert time.monotonic() < until
             time.sleep(0.02)
 
@@ -181,6 +183,32 @@ def test_a_stop_before_the_start_is_no_error() -> None:
         assert source.child_pid is not None
     assert source.child_pid is not None
     assert not Path(f"/proc/{source.child_pid}").exists()
+
+
+def test_a_ring_that_dumpcap_writes_is_followed_from_file_to_file(tmp_path: Path) -> None:
+    port, files = PORT + 4, ["-b", "packets:100", "-b", "files:8", "-w", str(tmp_path / "ring.pcapng")]
+    source = FollowSource(tmp_path)
+    capture = Capture(source)
+    dumpcap = subprocess.Popen(
+        ["dumpcap", "-q", "-i", LOOPBACK, "-f", f"udp port {port}", *files], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert dumpcap.stderr is not None
+        while not dumpcap.stderr.readline().startswith("File:"):
+            assert dumpcap.poll() is None
+        for part in range(1, 6):
+            send(90, port)
+            capture.wait_for(90 * part)
+    finally:
+        dumpcap.send_signal(signal.SIGINT)
+        dumpcap.communicate(timeout=10)
+    source.stop()
+    capture.join(10)
+    assert capture.error is None
+    assert [packet.frame for packet in capture.packets] == list(range(1, 451))
+    numbers = [int.from_bytes(packet.data[42:46], "big") for packet in capture.packets]
+    assert numbers == [*range(90)] * 5
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_live_packets_make_the_events_that_they_make_from_a_file(tmp_path: Path) -> None:
