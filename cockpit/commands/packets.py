@@ -71,9 +71,8 @@ def carve(
         )
     if as_json and output == _STDOUT:
         raise UsageError("packets: --json and -o - both want stdout", "write the packets to a file")
+    place, span = _open(ring), _span(since, until)
     started = time.monotonic()
-    place = _open(ring)
-    span = _span(since, until)
     with _writing(output) as write:
         found = place.carve(community_id, write, *span)
         if not found.packets:

@@ -26,6 +26,7 @@ from producers.recorder.segment import (
 )
 from runtime.errors import UsageError
 
+_NO_WORDS = np.empty(0, np.uint32)
 BEGINNING, END = -(2**63), 2**63 - 1
 
 
@@ -116,7 +117,7 @@ class Ring:
                 return _find(where, number)
             except FileNotFoundError:
                 continue
-        return np.empty(0, np.uint32), None
+        return _NO_WORDS, None
 
 
 def _find(place: Place, number: int) -> tuple[Words, Found | None]:
@@ -124,7 +125,7 @@ def _find(place: Place, number: int) -> tuple[Words, Found | None]:
     try:
         with IndexFile(place.index) as file:
             found = file.find(number)
-        return mapped(place.path), found
+        return mapped(place.path, found.words if found else _NO_WORDS), found
     except (FileNotFoundError, IndexDamagedError):
         table, _ = rebuilt(place)
         return loaded(place.path), table.find(number)

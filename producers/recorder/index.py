@@ -170,6 +170,7 @@ class IndexFile:
             if size < _HEADER.itemsize:
                 raise _damaged(path)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map.madvise(mmap.MADV_RANDOM)
         self.totals = _totals(path, self._map[: _HEADER.itemsize], size)
         flows, packets = self.totals.flows, self.totals.packets
         self._numbers = _HEADER.itemsize
@@ -206,6 +207,7 @@ class IndexFile:
     def table(self) -> Table:
         """All of it, in memory; raises IndexDamagedError."""
         flows = self.totals.flows
+        self._map.madvise(mmap.MADV_WILLNEED)
         return Table(
             self._read(self._numbers, 8 * flows, "<u8"),
             self._read(self._first, 8 * flows, "<i8"),

@@ -4,6 +4,7 @@
 after a crash, its `.index` is not there: what the file holds up to its last whole packet is valid all the same.
 """
 
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from producers.recorder.numbers import PACKET_BYTES, PIECE_BYTES, piece
 Words = NDArray[np.uint32]
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _MIN_PACKET_WORDS = 8
+_GAP_PAGES = 8  # read as well when what is around is read: cheaper than reading twice
 _COPY_WORDS = 1 << 21  # copied at a time, so that a flow of gigabytes takes no memory
 SEGMENTS, KEPT = "segments", "kept"
 """The folders of a ring: segments one after the other, and what outlives them."""
@@ -179,10 +181,24 @@ def _cut(file: int, size: int) -> None:
     os.lseek(file, size, os.SEEK_SET)
 
 
-def mapped(path: Path) -> Words:
-    """The words of a finished segment, mapped; raises OSError."""
-    whole = path.stat().st_size // index.WORD
-    return np.asarray(np.memmap(path, dtype="<u4", mode="r", shape=(whole,))) if whole else _NO_WORDS
+def mapped(path: Path, positions: Words) -> Words:
+    """The words of a finished segment, mapped, to read packets at ascending `positions`; raises OSError.
+
+    What of it is not in memory is read ahead around those packets and nowhere else: a flow's few packets would
+    have the kernel read most of a segment otherwise.
+    """
+    with path.open("rb") as file:
+        whole = os.fstat(file.fileno()).st_size // index.WORD
+        if not whole:
+            return _NO_WORDS
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data.madvise(mmap.MADV_RANDOM)
+    pages = np.unique(positions[positions < whole] // (mmap.PAGESIZE // index.WORD)).astype(np.int64)
+    runs = np.split(pages, np.flatnonzero(np.diff(pages) > _GAP_PAGES) + 1) if len(pages) else []
+    for run in runs:
+        first, last = int(run[0]) * mmap.PAGESIZE, (int(run[-1]) + 2) * mmap.PAGESIZE
+        data.madvise(mmap.MADV_WILLNEED, first, min(last, len(data)) - first)
+    return np.frombuffer(data, dtype="<u4", count=whole)
 
 
 def loaded(path: Path) -> Words:

@@ -204,7 +204,7 @@ class Store:
         self._keeping.forget(self.since_ns)
 
     def _save(self, held: _Held, table: Table, wanted: list[tuple[Words, int, int]]) -> None:
-        words = mapped(held.place.path)
+        words = mapped(held.place.path, np.sort(np.concatenate([found for found, _, _ in wanted])))
         picked = [pick(words, *asked) for asked in wanted]
         starts = np.sort(np.concatenate([each.starts for each in picked])).astype(np.uint32)
         chosen = pick(words, starts, -(2**63), 2**63 - 1)
