@@ -59,6 +59,7 @@ _LOOK = 64  # payload packets of a flow
 _GUESSED_RIGHT = 3  # record headers where they were expected
 _HANDSHAKE, _APPLICATION_DATA = 22, 23
 _SYN = 2
+_TCP, _UDP = 6, 17
 
 
 @inner
@@ -70,21 +71,45 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     `flows[slot]` is its flow's row (dtype with PHASE_FIELDS), `facts[index]` the packet with `forward` and what
     `parse` wrote; its payload begins at `buffer[start]`, and `available` bytes of it were captured.
     """
-    fact = facts[index]
+    flow, fact = flows[slot], facts[index]
     length = number(fact.length)
-    part = _NONE
-    fact.signature = flows[slot].signature
-    if length > 0:
-        part = _UNKNOWN
-        available = min(number(available), length)
-        if available > 0 and fact.fragment != _LATER:
-            if fact.protocol == 6:
-                part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
-            elif fact.protocol == 17:
-                part = read_datagram(flows, slot, facts, index, buffer, number(start), available)
-    if flows[slot].signature != _NO_SIGNATURE:  # what opens a tunnel still is what it was
-        fact.signature = flows[slot].signature
-    fact.part = part
+    fact.signature = flow.signature
+    if length <= 0:
+        fact.part = _NONE
+        return
+    available = min(number(available), length)
+    if available <= 0 or fact.fragment == _LATER or fact.protocol not in (_TCP, _UDP):
+        fact.part = _UNKNOWN
+        return
+    if fact.protocol == _TCP and _is_quiet(flow, fact, octet(buffer, start)):
+        fact.part = _BODY if flow.signature == _HTTP else _ENCRYPTED
+        return
+    if fact.protocol == _TCP:
+        fact.part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
+    else:
+        fact.part = read_datagram(flows, slot, facts, index, buffer, number(start), available)
+    if flow.signature != _NO_SIGNATURE:  # what opens a tunnel still is what it was
+        fact.signature = flow.signature
+
+
+@inner
+def _is_quiet(flow: Any, fact: Any, first: int) -> bool:
+    """Whether a segment is the ordinary one within bulk: next in order, and its first byte begins no head.
+
+    Then it is followed already. Most packets go no further than this.
+    """
+    side = 1 - number(fact.forward)
+    length = number(fact.length)
+    if (
+        flow.phase_state[side] != BULK
+        or fact.sequence != flow.phase_next[side]
+        or length >= flow.phase_left[side]
+        or first == _HANDSHAKE
+        or is_capital(first)
+    ):
+        return False
+    _advance(flow, side, number(fact.sequence), length, length)
+    return True
 
 
 @inner
