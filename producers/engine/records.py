@@ -5,11 +5,11 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from producers.engine.community_id import community_id
+from producers.engine.community_id import of_ends
 from producers.engine.kernel.layout import TUNNELS
+from producers.engine.kernel.table_index import ONE_WAY
 from producers.engine.kernel.table_rows import END_REASONS, FLOW, HISTORY
 from producers.engine.keys import TCP
 from producers.engine.model import Flow, Tunnel
@@ -18,61 +18,55 @@ from producers.engine.states import connection_state
 
 _PORTS_READ = 1
 _STATES = ("S0", "SF")  # of what is not TCP: one side sent, or both
-_ports = Struct(">HH").pack
+# in the order of the row
 # fmt: off
 _TOLD = (
-    "protocol", "version", "ported", "source_high", "source_low", "destination_high", "destination_low",
-    "source_port", "destination_port", "start_ns", "end_ns", "interface", "ordinal", "uid", "source_mac",
-    "destination_mac", "vlan", "vlans", "tunnel", "outer_version", "outer_source_high", "outer_source_low",
-    "outer_destination_high", "outer_destination_low", "packets", "bytes", "history", "retransmits", "out_of_order",
-    "zero_windows", "missed_bytes", "handshake_ns", "ttl", "flags", "end_reason",
+    "source_high", "source_low", "destination_high", "destination_low", "source_port", "destination_port", "protocol",
+    "version", "ported", "uid", "end_ns", "packets", "bytes", "flags", "ttl", "handshake_ns", "missed_bytes",
+    "retransmits", "out_of_order", "zero_windows", "ordinal", "start_ns", "history", "source_mac", "destination_mac",
+    "outer_source_high", "outer_source_low", "outer_destination_high", "outer_destination_low", "vlan", "vlans",
+    "tunnel", "outer_version", "end_reason", "interface",
 )
 # fmt: on
+_FORMATS = {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i4": "i", "i8": "q"}
 
 
-def _flat() -> np.dtype[Any]:
-    """The fields of a row that are told, those that are arrays one by one: `tolist` makes a plain tuple of it."""
-    names: list[str] = []
-    formats: list[Any] = []
-    offsets: list[int] = []
+def _layout() -> Struct:
+    """Where in a row the fields are that are told, those that are arrays one by one."""
     fields: Any = FLOW.fields
+    form, end = "=", 0
     for name in _TOLD:
         kind, offset = fields[name][:2]
-        items, shape = kind.subdtype or (kind, ())
-        if name == "history":
-            items, shape = np.dtype(f"S{HISTORY}"), ()
-        for at in range(shape[0] if shape else 1):
-            names.append(f"{name}{at}")
-            formats.append(items)
-            offsets.append(offset + at * items.itemsize)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": FLOW.itemsize})
+        items, shape = kind.subdtype or (kind, (1,))
+        told = f"{HISTORY}s" if name == "history" else _FORMATS[items.str[1:]] * shape[0]
+        form += f"{offset - end}x{told}"
+        end = offset + kind.itemsize
+    return Struct(f"{form}{FLOW.itemsize - end}x")
 
 
-_FLAT = _flat()
+_LAYOUT = _layout()
 
 
 def flows_of(rows: NDArray[Any], interfaces: list[str]) -> list[Flow]:
     """A flow for each row of `kernel.table_rows.FLOW`; `interfaces` are the names that its numbers count."""
-    return [_flow(row, interfaces) for row in rows.view(_FLAT).tolist()]
+    return [_flow(row, interfaces) for row in _LAYOUT.iter_unpack(rows.tobytes())]
 
 
 def _flow(row: tuple[Any, ...], interfaces: list[str]) -> Flow:
     # fmt: off
     (
-        protocol, version, ported, source_high, source_low, destination_high, destination_low, source_port,
-        destination_port, start_ns, end_ns, interface, ordinal, uid, source_mac, destination_mac, *vlans, tags, tunnel,
-        outer_version, outer_source_high, outer_source_low, outer_destination_high, outer_destination_low,
-        source_packets, destination_packets, source_bytes, destination_bytes, history,
-        retransmits, out_of_order, zero_windows, missed_bytes, handshake_ns, source_ttl, destination_ttl,
-        source_flags, destination_flags, end_reason,
+        source_high, source_low, destination_high, destination_low, source_port, destination_port, protocol,
+        version, ported, uid, end_ns, source_packets, destination_packets, source_bytes, destination_bytes,
+        source_flags, destination_flags, source_ttl, destination_ttl, handshake_ns, missed_bytes,
+        retransmits, out_of_order, zero_windows, ordinal, start_ns, history, source_mac, destination_mac,
+        outer_source_high, outer_source_low, outer_destination_high, outer_destination_low, *vlans, tags,
+        tunnel, outer_version, end_reason, interface,
     ) = row
     # fmt: on
     source, source_ip = address(version, source_high, source_low)
     destination, destination_ip = address(version, destination_high, destination_low)
-    key = bytes((protocol,)) + source + destination
-    if ported:
-        key += _ports(source_port, destination_port)
-    letters = history.decode("ascii")
+    ports = (source_port, destination_port) if ported else None
+    letters = history.rstrip(b"\0").decode("ascii")
     return Flow(
         transport=transport_name(protocol),
         ip_protocol=protocol,
@@ -81,7 +75,7 @@ def _flow(row: tuple[Any, ...], interfaces: list[str]) -> Flow:
         destination_ip=destination_ip,
         source_port=source_port if ported == _PORTS_READ else None,
         destination_port=destination_port if ported == _PORTS_READ else None,
-        community_id=community_id(key),
+        community_id=of_ends(protocol, source, destination, ports, one_way=ported == ONE_WAY),
         start_ns=start_ns,
         end_ns=end_ns,
         interface=interfaces[interface],
