@@ -157,11 +157,10 @@ class Pipeline:
     def _queue_up(self, batch: Batch) -> None:
         """Put a batch's records and the packets that tshark gets into the queue, in order."""
         facts = batch.facts
-        decoded = facts["verdict"] & DECODE
-        signed = (decoded == 0) & (facts["signature"] != 0)
+        signed = facts["signature"] != 0
         uids, first = np.unique(facts["uid"][signed], return_index=True)
         self._signatures.update(zip(uids.tolist(), facts["signature"][signed][first].tolist(), strict=True))
-        chosen = np.flatnonzero(decoded)
+        chosen = np.flatnonzero(facts["verdict"] & DECODE)
         indexes, waiting = chosen, []
         if len(chosen):
             indexes, lanes = self._pool.feed(batch.block, facts, chosen)
@@ -244,7 +243,7 @@ class Pipeline:
                 self._units(self._plan.by_layer[name], layer, name, place)
 
     def _recognised(self, uid: int) -> list[str]:
-        """A flow's protocols by tshark; by its signature where the policy left nothing that tshark could name."""
+        """A flow's protocols by tshark; by its signature where tshark named none, having seen too little of it."""
         if uid in self._signatures and not self._protocols.get(uid):
             return [Signature(self._signatures[uid]).name.lower()]
         return list(self._protocols.get(uid, ()))
