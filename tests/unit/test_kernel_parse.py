@@ -43,13 +43,26 @@ FRAMES = [
 ]
 
 
+def frozen(column: NDArray[Any]) -> NDArray[Any]:
+    """As the engine passes it on: numba compiles for columns that may be written and for others apart."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
 def rows(block: Block, datagrams: Datagrams | None = None) -> NDArray[Any]:
     facts = np.full(len(block) * FACTS.itemsize, 0xA5, np.uint8).view(FACTS)  # a row is used again and again
-    buffer = block.buffer.view()
-    buffer.flags.writeable = False
-    linktypes = np.array([linktype for _, linktype in block.interfaces], np.int32)
-    columns = buffer, block.offset, block.captured, block.wire, block.time_ns, block.interface
-    parse(*columns, linktypes, facts, datagrams or new_datagrams())
+    parse(
+        frozen(block.buffer),
+        frozen(block.offset),
+        frozen(block.captured),
+        frozen(block.wire),
+        frozen(block.time_ns),
+        frozen(block.interface),
+        np.array([linktype for _, linktype in block.interfaces], np.int32),
+        facts,
+        datagrams or new_datagrams(),
+    )
     return facts
 
 
@@ -225,7 +238,7 @@ def test_damaged_packets_of_the_public_captures_are_read_as_by_the_twin() -> Non
     )
 )
 def test_any_bytes_are_read_as_by_the_twin(frames: list[tuple[int, bytes, int, int]]) -> None:
-    packets = [RawPacket(1, time_ns, *frame, wire, "") for *frame, time_ns, wire in frames]
+    packets = [RawPacket(1, time_ns, linktype, data, wire, "") for linktype, data, time_ns, wire in frames]
     assert all_agree([junked(packets, 0x45)]) == len(packets)
 
 
@@ -348,10 +361,10 @@ def test_a_block_of_several_link_types_and_an_empty_one() -> None:
 def read_alone() -> None:
     """Every frame, whole, cut and damaged, in a buffer that ends with it: run with numba's bounds checks on."""
     assert numba.config.BOUNDSCHECK
-    packet = block_of([raw(FRAMES[0][1])])
-    packet.interface = packet.interface + 1
+    block = block_of([raw(FRAMES[0][1])])
+    block.interface += 1
     with pytest.raises(IndexError):
-        rows(packet)
+        rows(block)
     chance = random.Random(11)
     cut = [
         raw(data[:length], linktype=linktype) for linktype, data in FRAMES for length in range(len(data) + 1)
