@@ -19,7 +19,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).resolve().parents[2]
 DAY = ROOT / "samples" / "office_day" / "capture.pcap"
-PACKETS = 3_263  # case.yaml of the sample
+PACKETS, IN_FLOWS = 3_263, 3_233  # case.yaml of the sample
 MIB = 1 << 20
 
 
@@ -41,7 +41,7 @@ def test_engine_tells_the_flows_of_both_sides_and_their_ratio() -> None:
     assert (told["bench"], told["capture"], told["packets"]) == ("engine", str(DAY), PACKETS)
     ours, theirs = told["ours"], told["theirs"]
     assert theirs["name"] == "nfstream 6.6.0"
-    assert ours["in_flows"] == PACKETS - 18  # ARP is not in flows
+    assert ours["in_flows"] == IN_FLOWS
     assert 0 < theirs["in_flows"] <= ours["in_flows"]
     assert min(ours["flows"], theirs["flows"]) > 0
     assert told["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"], rel=0.01)
@@ -77,7 +77,8 @@ def test_what_cannot_be_measured_is_one_line(arguments: list[str], line: str) ->
 
 
 def test_the_list_names_every_benchmark() -> None:
-    assert [line.split()[0] for line in bench().stdout.splitlines()] == ["engine", "memory", "producer"]
+    listed = [line.split()[0] for line in bench().stdout.splitlines() if not line.startswith(" ")]
+    assert listed == ["engine", "memory", "producer"]
 
 
 def test_memory_stays_flat_over_a_looped_capture() -> None:
