@@ -85,7 +85,7 @@ class Window:
         self.start = self.end = 0
 
     def room(self, least: int = 1) -> memoryview:
-        """What can be filled, `least` bytes or more; what is not yet scanned moves on to another buffer if need be."""
+        """What can be filled, `least` bytes or more; what is not yet scanned moves to another buffer if need be."""
         if len(self.buffer) - self.end < least:
             rest = self.buffer[self.start : self.end]
             size = self._size
@@ -99,7 +99,7 @@ class Window:
     def _free(self, size: int) -> NDArray[np.uint8]:
         """A buffer that no block has a part in any more, or a new one.
 
-        Memory that was written to lately is in the processor's cache, and new memory is cleared by the kernel first: reading
+        Memory written to lately is in the processor's cache, and new memory is cleared by the kernel first: reading
         takes half the time.
         """
         if size != self._size:
