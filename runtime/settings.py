@@ -110,7 +110,7 @@ class CaptureSettings(_Section):
 
 
 class TsharkSettings(_Section):
-    """The children that dissect packets: how many (0: by the cores and the capture's size), bytes that each may fill."""
+    """The children that dissect packets: how many (0: by the cores and the capture's size), bytes each may fill."""
 
     children: int = Field(default=0, ge=0, le=64)
     memory: int = Field(default=1 << 30, ge=64 << 20)
