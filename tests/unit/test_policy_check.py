@@ -74,6 +74,7 @@ def test_a_wrong_expression_is_told_with_its_place(tmp_path: Path, when: str, co
     ("then", "said"),
     [
         ("dropp", "my.yaml:6:9: there is no action 'dropp'"),
+        ("record fully", "my.yaml:6:9: there is no 'fully' here (did you mean full"),
         ("{decode: first 0 packets}", "my.yaml:6:18: first 0 packets (from 1 to"),
         (
             "{decode: firs 9 packets}",
@@ -177,6 +178,24 @@ def test_what_a_rule_can_do(tmp_path: Path) -> None:
     assert rules[3].then == COUNT
     assert [file.name for file in files] == ["my.yaml", "all.yaml"]
     assert [rule.name for rule in never_reached(rules)] == ["everything"]
+
+
+@pytest.mark.parametrize(
+    ("word", "same"),
+    [
+        ("decode", "{decode: all}"),
+        ("decode first 16 packets", "{decode: first 16 packets}"),
+        ("record", "{record: full}"),
+        ("record headers", "{record: headers}"),
+        ("record none", "{record: none}"),
+        ("count only", "count"),
+    ],
+)
+def test_an_action_in_words_is_the_same_as_a_mapping(tmp_path: Path, word: str, same: str) -> None:
+    said, meant = (
+        read_policy(written(tmp_path, "port == 80", then), BUILTIN)[0][0].then for then in (word, same)
+    )
+    assert said == meant
 
 
 def test_what_no_rule_takes_is_counted(tmp_path: Path) -> None:

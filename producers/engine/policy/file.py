@@ -64,6 +64,8 @@ class Action:
 
 
 COUNT = Action(NONE, NONE)
+_DECODE = {"all": ALL, "none": NONE}
+_RECORD = {"full": ALL, "headers": NONE, "none": NONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,23 +235,34 @@ def _composed(source: Source) -> Node:
 
 def _action(source: Source, node: Node) -> Action:
     if isinstance(node, ScalarNode):
-        actions = {"count": COUNT, "drop": Action(drop=True)}
-        if node.value not in actions:
-            hint = "write count, drop, or {decode: ..., record: ..., sample: ...}"
-            raise source.error(_at(source, node), f"there is no action {node.value!r}", hint)
-        return actions[node.value]
+        return _word(source, node)
     parts = _entries(source, node, _ACTIONS)
-    decode = _limit(source, parts["decode"], {"all": ALL, "none": NONE}) if "decode" in parts else None
-    words = {"full": ALL, "headers": NONE, "none": NONE}
-    record = _limit(source, parts["record"], words) if "record" in parts else None
+    decode = _limit(source, parts["decode"], _DECODE) if "decode" in parts else None
+    record = _limit(source, parts["record"], _RECORD) if "record" in parts else None
     if decode is None and record is None:
         raise source.error(_at(source, node), "it says neither decode nor record", "or write count, or drop")
     headers = record is not None and _text(source, parts["record"]) != "none"
     return Action(decode, record, headers, _sample(source, parts.get("sample")))
 
 
-def _limit(source: Source, node: Node, words: dict[str, Limit]) -> Limit:
-    text = _text(source, node)
+def _word(source: Source, node: ScalarNode) -> Action:
+    """An action in words: `count`, `drop`, or one of a mapping's, as in `decode first 16 packets`."""
+    word, _, how = node.value.partition(" ")
+    if word == "decode":
+        return Action(_limit(source, node, _DECODE, how or "all"), None, headers=False)
+    if word == "record":
+        return Action(None, _limit(source, node, _RECORD, how or "full"), headers=how != "none")
+    actions = {"count": COUNT, "count only": COUNT, "drop": Action(drop=True)}
+    if node.value not in actions:
+        hint = did_you_mean(word, ["count", "drop", "decode", "record"])
+        hint = hint or "write count, drop, or {decode: ..., record: ..., sample: ...}"
+        raise source.error(_at(source, node), f"there is no action {node.value!r}", hint)
+    return actions[node.value]
+
+
+def _limit(source: Source, node: Node, words: dict[str, Limit], text: str = "") -> Limit:
+    """What a limit says: `text`, or else the node's."""
+    text = text or _text(source, node)
     if text in words:
         return words[text]
     match = _LIMIT.fullmatch(text)
