@@ -86,7 +86,9 @@ def _play(stack: Stack, settings: Settings, path: Path, stop: Event) -> Outcome:
     telemetry = Telemetry("producer")
     publisher = Publisher(settings, telemetry, stop, note)
     with watching(quiet=False) as watch:
-        outcome = Runner(settings, publisher.publish, stop, watch, telemetry).run_paths([str(path)])
+        outcome = Runner(settings, publisher.publish, stop, watch, telemetry, tell=_tell).run_paths(
+            [str(path)]
+        )
     try:
         publisher.close()
     except BrokerError as error:

@@ -29,6 +29,11 @@ def note(text: str) -> None:
     stderr.print(escape(text), soft_wrap=not stderr.is_terminal)
 
 
+def tell(text: str) -> None:
+    """One line on stderr that says what is being done."""
+    stderr.print(f"[bold cyan]»[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
+
+
 def printable(text: str, limit: int = 0) -> str:
     """A text from the wire made safe to show: what is not plain print is a dot, the middle of a long one is cut."""
     safe = "".join(

@@ -5,7 +5,11 @@ because numba's own cache does not see that a function in another file has chang
 """
 
 import hashlib
+import os
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -18,20 +22,46 @@ from runtime.settings import cache_dir
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+UNUSED_SECONDS = 30 * 86_400
+"""Compiled code that nobody used for so long is removed when other code is compiled."""
+
 _KERNEL = Path(__file__).parent / "engine" / "kernel"
 
 
 @lru_cache(maxsize=16)
-def _cache_folder(folder: Path) -> str:
+def cache_folder(folder: Path) -> str:
+    """Where the code compiled from a folder's sources is kept."""
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted({*folder.glob("*.py"), *_KERNEL.glob("*.py")}):
         digest.update(source.read_bytes())
-    return str(cache_dir() / "kernel" / digest.hexdigest()[:16])
+    folder = cache_dir() / "kernel" / digest.hexdigest()[:16]
+    with suppress(
+        OSError
+    ):  # numba tells if it cannot write there; a cache made by another user serves as it is
+        _keep(folder)
+    return str(folder)
+
+
+def _keep(folder: Path) -> None:
+    """Note that a folder of the cache is in use; before it is made, remove those that were not for long."""
+    if folder.is_dir():
+        os.utime(folder)
+        return
+    folder.mkdir(parents=True)
+    for other in folder.parent.iterdir():
+        if other.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def is_cached() -> bool:
+    """Whether the decision engine was compiled on this machine before, so that it loads in a second."""
+    folder = Path(cache_folder(_KERNEL))
+    return all(any(folder.glob(f"*/{stage}-*.nbc")) for stage in ("parse.parse", "table.track"))
 
 
 def entry(function: Function) -> Function:
     """A function that Python calls: compiled at its first call, then loaded from the cache folder."""
-    numba.config.CACHE_DIR = _cache_folder(Path(function.__code__.co_filename).parent)
+    numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).parent)
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
@@ -52,7 +82,7 @@ def bare_entry(function: Function) -> Function:
 
     Counting them is atomic, for each array and call: a third of the time of what passes on a dozen for every packet.
     """
-    numba.config.CACHE_DIR = _cache_folder(Path(function.__code__.co_filename).parent)
+    numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).parent)
     return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 

@@ -5,6 +5,7 @@ those before them work, because a capture must not see the state that another ha
 """
 
 import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from producers.compiled import is_cached
 from producers.decoders.builder import EventBuilder
 from producers.decoders.pool import Limits, Pool, default_children, started
 from producers.decoders.quarantine import Quarantine
@@ -21,6 +23,7 @@ from producers.engine.engine import FlowEngine
 from producers.engine.model import Accounting
 from producers.engine.policy.policy import LivePolicy
 from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
+from producers.sources import scan
 from producers.sources.opening import STDIN, Skipped, expand, open_path
 from producers.sources.packet import Source
 from runtime.errors import NetflightError
@@ -29,6 +32,8 @@ from runtime.telemetry import Telemetry, peak_rss_bytes
 
 # A capture of less, in bytes, is decoded sooner by one tshark than two can be started.
 _SMALL = 4 << 20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -105,6 +110,7 @@ class Runner:
 
     Errors of a source are in the outcome, not raised; what `emit` raises is, and the PolicyError of a wrong policy.
     `policy` is a shipped policy's name or a file, the settings' if empty; it is read again when it changes.
+    `tell` hears what a run waits for before it begins.
     """
 
     settings: Settings
@@ -114,12 +120,14 @@ class Runner:
     telemetry: Telemetry = field(default_factory=lambda: Telemetry("producer"))
     recorder: Recorder | None = None
     policy: str | Path = ""
+    tell: Callable[[str], None] = _log.info
 
     def run_paths(self, paths: Sequence[str]) -> Outcome:
         """Decode captures, folders and `-`, in their order."""
         expanded = expand(paths)
         outcome = Outcome(skipped=list(expanded.skipped), telemetry=self.telemetry)
         plan, policy = decode_plan(), self._policy()
+        self._warm(policy)
         ahead: list[Tshark] = []
         captures = expanded.captures
         try:
@@ -143,6 +151,7 @@ class Runner:
         """Decode one source, an interface for example."""
         outcome = Outcome(telemetry=self.telemetry)
         plan, policy = decode_plan(), self._policy()
+        self._warm(policy)
         self._run(source, outcome, plan, policy, self._children(plan, STDIN))
         return outcome
 
@@ -158,6 +167,13 @@ class Runner:
 
     def _policy(self) -> LivePolicy:
         return LivePolicy(self.policy or self.settings.policy, self.settings.local_networks)
+
+    def _warm(self, policy: LivePolicy) -> None:
+        """Compile or load native code while no source waits for it."""
+        if not is_cached():
+            self.tell("compiling the decision engine for this machine, once: about half a minute")
+        FlowEngine(max_flows=1, policy=policy).warm()
+        scan.warm()
 
     def _run(
         self,

@@ -20,7 +20,7 @@ from cockpit.commands.options import (
 )
 from cockpit.context import settings_for
 from cockpit.live import Follow, live_source
-from cockpit.terminal import account, note, watching
+from cockpit.terminal import account, note, tell, watching
 from runtime.errors import BrokerError
 
 
@@ -76,7 +76,8 @@ def capture(
             parts = recording(settings, telemetry, ring, live=source is not None)
             recorder = open_parts.enter_context(parts)
         with watching(quiet=quiet) as watch:
-            runner = Runner(settings, publisher.publish, stop, watch, telemetry, recorder=recorder)
+            emit = publisher.publish
+            runner = Runner(settings, emit, stop, watch, telemetry, recorder=recorder, tell=tell)
             outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
             try:
                 publisher.close()

@@ -22,7 +22,7 @@ from cockpit.commands.options import (
 )
 from cockpit.context import settings_for
 from cockpit.live import Follow, live_source
-from cockpit.terminal import account, watching
+from cockpit.terminal import account, tell, watching
 from runtime.errors import NetflightError, UsageError
 from schemas.events import Event
 
@@ -72,7 +72,7 @@ def decode(
         stop_on_signals() as stop,
         watching(quiet=quiet) as watch,
     ):
-        runner = Runner(settings, lines.write, stop, watch)
+        runner = Runner(settings, lines.write, stop, watch, tell=tell)
         outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
         interrupted = stop.is_set() and source is None
     account(outcome, "decoded", quiet=quiet)

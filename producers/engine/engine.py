@@ -12,7 +12,7 @@ from producers.engine.kernel.layout import DECODE, FACTS, Kind
 from producers.engine.kernel.parse import Datagrams, new_datagrams, parse
 from producers.engine.kernel.splice import splice
 from producers.engine.kernel.table import expire, finish, track
-from producers.engine.kernel.table_index import grown
+from producers.engine.kernel.table_index import grown, rehash
 from producers.engine.kernel.table_rows import (
     COUNT,
     EVICTIONS,
@@ -26,12 +26,13 @@ from producers.engine.kernel.table_rows import (
 )
 from producers.engine.model import Accounting, Flow, FlowRecord, Timeouts
 from producers.engine.records import flows_of
-from producers.sources.packet import Block
+from producers.sources.packet import Block, RawPacket, block_of
 
 Number = TypeVar("Number", bound=np.generic)
 
 MAX_FLOWS = 1_000_000
 _KNOWN = 16_384
+_ETHERNET = 1
 _NO_ROWS = np.zeros(0, FLOW)
 _NO_PLACES = np.zeros(0, np.int64)
 
@@ -115,6 +116,20 @@ class FlowEngine:
             splice(self._table.flows, facts)
         self._account()
         return Rows(self._facts[:total], told.rows(), told.places())
+
+    def warm(self) -> None:
+        """Compile all native code, or load it, by a packet that another engine takes; the policy decides none."""
+        other = FlowEngine(max_flows=1)
+        block = _frozen(block_of([RawPacket(1, 0, _ETHERNET, bytes(64), 64, "")]))
+        other.feed_rows(block)
+        table = new_table(Timeouts(), 1)
+        expire(table, 1, 0)
+        finish(table, np.zeros(0, np.int64), 0)
+        rehash(table.cells, np.zeros_like(table.cells))
+        if self.policy is not None:
+            none = _piece(block, 0, 0)
+            self.policy.admit(self._facts[:0], none)
+            self.policy.decide(self._facts[:0], none)
 
     def advance(self, now_ns: int) -> Iterator[FlowRecord]:
         """Yield the records of flows that are over by `now_ns`."""

@@ -133,6 +133,13 @@ def pcapng(  # noqa: PLR0913, PLR0917  # native code takes columns, not objects
     cursor[POSITION], cursor[COUNT] = at, count
 
 
+def warm() -> None:
+    """Compile the scanners, or load them, by letting them find nothing."""
+    nothing, columns, cursor = np.zeros(0, np.uint8), np.zeros((5, 0), np.int64), np.zeros(5, np.int64)
+    pcap(nothing, 0, 0, 16, 1, 0, columns, cursor)
+    pcapng(nothing, 0, 0, 0, np.zeros((0, 7), np.int64), columns, cursor)
+
+
 @inner
 def _block(  # noqa: PLR0911, PLR0913, PLR0917
     buffer: NDArray[np.uint8],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.compiled import is_cached
 from producers.engine.engine import FlowEngine
 from producers.engine.kernel.layout import DECODE
 from producers.engine.model import Flow, Timeouts
@@ -215,3 +216,23 @@ def test_facts_tell_what_was_before_a_packet() -> None:
     assert facts["sent_packets"].tolist() == [0, 1, 2, 0, 3]
     assert facts["answered"].tolist() == [0, 0, 0, 1, 1]
     assert facts["flow_bytes"].tolist() == [0, 64, 128, 192, 253]
+
+
+LATEST = 2**63 - 1
+
+
+@pytest.mark.parametrize("now_ns", [LATEST, LATEST - SECOND, LATEST // SECOND * SECOND])
+def test_the_end_of_time_ends_all_flows(now_ns: int) -> None:
+    both = Both()
+    both.feed([datagram(0, port) for port in range(5_000)])
+    assert len(both.advance(now_ns)) == 5_000
+    assert both.advance(now_ns) == []
+
+
+def test_warming_changes_nothing() -> None:
+    engine = FlowEngine()
+    engine.feed(as_block([datagram(0, 1)]))
+    before = engine.accounting
+    engine.warm()
+    assert (engine.accounting, engine.open_flows) == (before, 1)
+    assert is_cached()

@@ -315,8 +315,8 @@ def _record(table: Table, slot: int, packet: int, reason: int) -> None:
 
 
 @bare_inner
-def _expire(table: Table, now: int, most: int, packet: int) -> None:
-    """End the flows whose time is over by `now`; look at `most` of them, the rest is due next time."""
+def _expire(table: Table, now: int, most: int, packet: int) -> bool:
+    """End the flows whose time is over by `now`; false if more than `most` would have to be looked at for that."""
     until = now // SECOND
     second = table.state[CURSOR]
     last = min(until, second + len(table.wheel) - 1)
@@ -328,7 +328,7 @@ def _expire(table: Table, now: int, most: int, packet: int) -> None:
             if row.second <= until:
                 if most == 0:
                     set_cursor(table, second)
-                    return
+                    return False
                 most -= 1
                 over = deadline(table, slot)
                 if over < now:
@@ -339,6 +339,7 @@ def _expire(table: Table, now: int, most: int, packet: int) -> None:
             slot = following
         second += 1
     set_cursor(table, until + 1)
+    return True
 
 
 @bare_inner
@@ -371,9 +372,9 @@ def _evict(table: Table, packet: int) -> None:
 @bare_entry
 def expire(table: Table, now: int, packet: int) -> bool:
     """End the flows that are over by `now`; false if the records are full before that is done."""
-    if now >= table.state[DUE]:
-        _expire(table, now, len(table.records) - table.state[RECORDS], packet)
-    return bool(now < table.state[DUE])
+    if now < table.state[DUE]:
+        return True
+    return _expire(table, now, len(table.records) - table.state[RECORDS], packet)
 
 
 @bare_entry

@@ -6,7 +6,7 @@ moves nothing. So a packet costs no more than a comparison, and expiry O(1) a fl
 
 from producers.compiled import bare_inner
 from producers.engine.kernel.octets import number
-from producers.engine.kernel.table_rows import CURSOR, DUE, SECOND, Table
+from producers.engine.kernel.table_rows import CURSOR, DUE, NEVER, SECOND, Table
 
 
 @bare_inner
@@ -48,6 +48,7 @@ def unschedule(table: Table, slot: int) -> None:
 @bare_inner
 def set_cursor(table: Table, second: int) -> None:
     """No flow hangs before `second`."""
+    second = min(second, number(NEVER))  # beyond, it would not fit in nanoseconds
     table.state[CURSOR] = second
     table.state[DUE] = second * SECOND
 
