@@ -217,7 +217,8 @@ class Pipeline:
         flow = record.flow
         if record.final:
             for tracker in self._all_trackers:
-                self._tell(tracker, tracker.end(flow))
+                if flow.uid in tracker.held:
+                    self._tell(tracker, tracker.end(flow))
             self._pool.over(flow.uid)
         flow.protocols = self._recognised(flow.uid)
         if record.final:
@@ -236,7 +237,9 @@ class Pipeline:
             self._telemetry.count("undecoded", "record")
             return
         if flow is not None:
-            self._remember(flow.uid, reading.protocols[flow.tunnel is not None])
+            names = reading.protocols[flow.tunnel is not None]
+            if names:
+                self._remember(flow.uid, names)
         if reading.layers:
             place = Place(frame, time_ns, flow, forward, length, interface, self._source.path)
             for name, layer in reading.layers:
@@ -249,7 +252,9 @@ class Pipeline:
         return list(self._protocols.get(uid, ()))
 
     def _remember(self, uid: int, names: tuple[str, ...]) -> None:
-        known = self._protocols.setdefault(uid, [])
+        known = self._protocols.get(uid)
+        if known is None:
+            known = self._protocols[uid] = []
         for name in names:
             if name not in known and len(known) < _MAX_PROTOCOLS:
                 known.append(name)
@@ -263,7 +268,8 @@ class Pipeline:
             return
         for unit in units:
             self._tell(tracker, tracker.add(unit))
-        self._due_ns = min(self._due_ns, tracker.due_ns)
+        due_ns = tracker.due_ns
+        self._due_ns = min(self._due_ns, due_ns)
 
     def _expire(self) -> None:
         for tracker in self._all_trackers:

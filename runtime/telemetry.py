@@ -22,7 +22,10 @@ class Telemetry:
 
     def count(self, name: str, label: str = "", amount: int = 1) -> None:
         """Add to a counter."""
-        self.counters.setdefault(name, Counter())[label] += amount
+        counter = self.counters.get(name)
+        if counter is None:
+            counter = self.counters[name] = Counter()
+        counter[label] += amount
 
     def total(self, name: str) -> int:
         """A counter's sum over its labels."""

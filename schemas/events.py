@@ -1,11 +1,13 @@
 """The event envelope: ids that are a function of content, times in ECS form, nested fields by dotted name."""
 
-import hashlib
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from schemas.model import Dataset
+if TYPE_CHECKING:
+    from schemas.model import Dataset
 
 ECS_VERSION = "8.17.0"
 NANOSECONDS = 1_000_000_000
@@ -15,7 +17,7 @@ Event = dict[str, Any]
 # Base 32 (RFC 4648, section 6) in lower case, ten bits at a time: 128 bits and two of padding are 26 letters.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
-_SHIFTS = range(120, -1, -10)
+_HALVES = Struct(">QQ")
 
 
 def event_id(dataset: str, scope: str, time_ns: int, ordinal: int | str) -> str:
@@ -24,9 +26,15 @@ def event_id(dataset: str, scope: str, time_ns: int, ordinal: int | str) -> str:
     `scope` is the community id (or what stands for it where there is no IP), `ordinal` tells apart events
     of one dataset and scope at the same nanosecond.
     """
-    digest = hashlib.blake2b(f"{dataset}|{scope}|{time_ns}|{ordinal}".encode(), digest_size=16).digest()
-    number = int.from_bytes(digest, "big") << 2
-    return "".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS])
+    digest = blake2b(f"{dataset}|{scope}|{time_ns}|{ordinal}".encode(), digest_size=16).digest()
+    high, low = _HALVES.unpack(digest)
+    pairs = _PAIRS  # letter pair by letter pair: shifting one number of 130 bits takes three times as long
+    return (
+        f"{pairs[high >> 54]}{pairs[high >> 44 & 0x3FF]}{pairs[high >> 34 & 0x3FF]}{pairs[high >> 24 & 0x3FF]}"
+        f"{pairs[high >> 14 & 0x3FF]}{pairs[high >> 4 & 0x3FF]}{pairs[high << 6 & 0x3C0 | low >> 58]}"
+        f"{pairs[low >> 48 & 0x3FF]}{pairs[low >> 38 & 0x3FF]}{pairs[low >> 28 & 0x3FF]}{pairs[low >> 18 & 0x3FF]}"
+        f"{pairs[low >> 8 & 0x3FF]}{pairs[low << 2 & 0x3FC]}"
+    )
 
 
 def timestamp(time_ns: int) -> str:
@@ -64,35 +72,47 @@ class Times(NamedTuple):
     created_ns: int
 
 
-def new_event(dataset: Dataset, identity: str, namespace: str, times: Times) -> Event:
+def new_event(dataset: "Dataset", identity: str, namespace: str, times: Times) -> Event:
     """The envelope of an event of a dataset: what it is, when it was, where it goes."""
+    at_ns, start_ns, end_ns, created_ns = times
+    at, name, spec = timestamp(at_ns), dataset.dataset, dataset.event
     return {
-        "@timestamp": timestamp(times.at_ns),
+        "@timestamp": at,
         "ecs": {"version": ECS_VERSION},
         "event": {
             "id": identity,
-            "kind": dataset.event.kind,
-            "category": list(dataset.event.category),
-            "type": list(dataset.event.type),
-            "action": dataset.event.action,
-            "module": dataset.dataset.partition(".")[0],
-            "dataset": dataset.dataset,
-            "start": timestamp(times.start_ns),
-            "end": timestamp(times.end_ns),
-            "duration": min(times.end_ns - times.start_ns, 2**63 - 1),  # a long, as far apart as times may be
-            "created": timestamp(times.created_ns),
+            "kind": spec.kind,
+            "category": list(spec.category),
+            "type": list(spec.type),
+            "action": spec.action,
+            "module": name.partition(".")[0],
+            "dataset": name,
+            "start": at if start_ns == at_ns else timestamp(start_ns),
+            "end": at if end_ns == at_ns else timestamp(end_ns),
+            "duration": min(end_ns - start_ns, 2**63 - 1),  # a long, as far apart as times may be
+            "created": timestamp(created_ns),
         },
-        "data_stream": {"type": dataset.stream, "dataset": dataset.dataset, "namespace": namespace},
+        "data_stream": {"type": dataset.stream, "dataset": name, "namespace": namespace},
     }
 
 
 def put(event: Event, name: str, value: Any) -> None:
     """Set a field by its dotted name, making the objects on the way."""
-    path = name.split(".")
+    above, leaf = _place(name)
     node = event
-    for part in path[:-1]:
-        node = node.setdefault(part, {})
-    node[path[-1]] = value
+    for part in above:
+        if part in node:
+            node = node[part]
+        else:
+            node[part] = node = {}
+    node[leaf] = value
+
+
+@lru_cache(maxsize=4096)
+def _place(name: str) -> tuple[tuple[str, ...], str]:
+    """A dotted name as the objects on the way and the last part."""
+    *above, leaf = name.split(".")
+    return tuple(above), leaf
 
 
 def get(event: Event, name: str) -> Any:

@@ -27,10 +27,11 @@ class EventBuilder:
 
     def __init__(self, namespace: str, sensor: str, local_networks: Iterable[str] = ()) -> None:
         self._namespace = namespace
-        self._observer = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
+        self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._flow = datasets()["flow"]
+        self._addressed: dict[str, frozenset[str]] = {}
 
     def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
         """The event of a transaction."""
@@ -56,9 +57,9 @@ class EventBuilder:
                 for name, value in unit.endpoints.items():
                     put(event, name, value)
         event["network"] = network
-        put(event, "netflight.frame", {"first": first.frame, "last": last.frame})
+        event.setdefault("netflight", {})["frame"] = {"first": first.frame, "last": last.frame}
         if first.path:
-            put(event, "log.file.path", first.path)
+            event["log"] = {"file": {"path": first.path}}
         if status:
             event["network_traffic"] = {"status": status}
             event["event"]["outcome"] = "success" if status == "OK" else "failure"
@@ -68,7 +69,7 @@ class EventBuilder:
         if cut:
             put(event, "netflight.field.truncated", cut)
         _add_copies(event)
-        _add_related(event, dataset, fields, units)
+        _add_related(event, self._addresses_in(dataset), fields, units)
         return event
 
     def flow(self, record: FlowRecord, path: str) -> Event:
@@ -89,42 +90,53 @@ class EventBuilder:
         network["bytes"] = flow.source_bytes + flow.destination_bytes
         network["packets"] = flow.source_packets + flow.destination_packets
         event["network"] = network
-        event["source"].update(packets=flow.source_packets, bytes=flow.source_bytes)
-        event["destination"].update(packets=flow.destination_packets, bytes=flow.destination_bytes)
+        source, destination = event["source"], event["destination"]
+        source["packets"], source["bytes"] = flow.source_packets, flow.source_bytes
+        destination["packets"], destination["bytes"] = flow.destination_packets, flow.destination_bytes
         event["flow"] = {
             "id": event_id("flow", flow.community_id, flow.start_ns, flow.ordinal),
             "final": record.final,
         }
         event.setdefault("netflight", {})["flow"] = _told(flow)
         if path:
-            put(event, "log.file.path", path)
-        _add_copies(event)
-        _add_related(event, self._flow, {}, ())
+            event["log"] = {"file": {"path": path}}
+        event["client"], event["server"] = source.copy(), destination.copy()
+        ends = source["ip"], destination["ip"]
+        event["related"] = {"ip": list(ends if ends[0] != ends[1] else ends[:1])}
         return event
+
+    def _addresses_in(self, dataset: Dataset) -> frozenset[str]:
+        """The fields of a dataset that hold addresses."""
+        known = self._addressed.get(dataset.name)
+        if known is None:
+            names = {name for name, spec in dataset.fields.items() if spec.type is FieldType.IP}
+            known = self._addressed[dataset.name] = frozenset({*names, "network.forwarded_ip"})
+        return known
 
     def _envelope(
         self, dataset: Dataset, identity: str, at_ns: int, span: tuple[int, int], interface: str
     ) -> Event:
-        times = Times(at_ns, span[0], max(span), time.time_ns())
+        begin, end = span
+        times = Times(at_ns, begin, max(begin, end), time.time_ns())
         event = new_event(dataset, identity, self._namespace, times)
-        event["observer"] = observer = dict(self._observer)
+        event["observer"] = observer = self._observer.copy()
         if interface:
-            event["observer"] = {**observer, "ingress": {"interface": {"name": interface}}}
+            observer["ingress"] = {"interface": {"name": interface}}
         return event
 
     def _add_flow(self, event: Event, flow: Flow, *, forward: bool) -> dict[str, Any]:
         """Set source and destination, the initiator's side first unless `forward` is false; return network."""
-        sides = (
-            _side(flow.source_ip, flow.source_port, flow.source_mac),
-            _side(flow.destination_ip, flow.destination_port, flow.destination_mac),
-        )
-        event["source"], event["destination"] = sides if forward else sides[::-1]
+        source = _side(flow.source_ip, flow.source_port, flow.source_mac)
+        destination = _side(flow.destination_ip, flow.destination_port, flow.destination_mac)
+        if not forward:
+            source, destination = destination, source
+        event["source"], event["destination"] = source, destination
         network: dict[str, Any] = {
             "type": "ipv6" if flow.ip_version == 6 else "ipv4",
             "transport": flow.transport,
             "iana_number": str(flow.ip_protocol),
             "community_id": flow.community_id,
-            "direction": self._direction(event["source"]["ip"], event["destination"]["ip"]),
+            "direction": self._direction(source["ip"], destination["ip"]),
         }
         if flow.vlan_ids:
             network["vlan"] = {"id": str(flow.vlan_ids[0])}
@@ -145,12 +157,17 @@ class EventBuilder:
     ) -> None:
         """Set packets and payload bytes of both sides, each packet counted once."""
         seen = {unit.place.frame: unit.place for unit in units}
-        for end in _ENDS:
-            places = [p for p in seen.values() if (p.from_initiator == forward) == (end == "source")]
-            event[end]["packets"] = len(places)
-            event[end]["bytes"] = sum(place.length for place in places)
-        network["packets"] = len(seen)
-        network["bytes"] = sum(place.length for place in seen.values())
+        packets = total = sent_packets = sent_bytes = 0
+        for place in seen.values():
+            packets += 1
+            total += place.length
+            if place.from_initiator == forward:
+                sent_packets += 1
+                sent_bytes += place.length
+        source, destination = event["source"], event["destination"]
+        source["packets"], source["bytes"] = sent_packets, sent_bytes
+        destination["packets"], destination["bytes"] = packets - sent_packets, total - sent_bytes
+        network["packets"], network["bytes"] = packets, total
 
     def _ordinal(self, dataset: str, scope: str, time_ns: int) -> int:
         key = (dataset, scope, time_ns)
@@ -163,15 +180,23 @@ class EventBuilder:
 
 def _told(flow: Flow) -> dict[str, Any]:
     """What a flow record says under `netflight.flow`."""
-    told = {
-        "state": flow.state,
-        "history": flow.history,
-        "end_reason": flow.end_reason,
-        "protocols": list(flow.protocols),
-        "source": _seen(flow.source_ttl, flow.source_flags),
-        "destination": _seen(flow.destination_ttl, flow.destination_flags),
-    }
-    kept: dict[str, Any] = {name: value for name, value in told.items() if value}
+    kept: dict[str, Any] = {}
+    if flow.state:
+        kept["state"] = flow.state
+    if flow.history:
+        kept["history"] = flow.history
+    if flow.end_reason:
+        kept["end_reason"] = flow.end_reason
+    if flow.protocols:
+        kept["protocols"] = flow.protocols.copy()
+    source, destination = (
+        _seen(flow.source_ttl, flow.source_flags),
+        _seen(flow.destination_ttl, flow.destination_flags),
+    )
+    if source:
+        kept["source"] = source
+    if destination:
+        kept["destination"] = destination
     if flow.transport == "tcp":
         kept["retransmits"] = flow.retransmits
         kept["out_of_order"] = flow.out_of_order
@@ -233,31 +258,41 @@ def _side(ip: str, port: int | None, mac: str) -> dict[str, Any]:
 def _add_copies(event: Event) -> None:
     for end, copy in _COPIES.items():
         if end in event:
-            event[copy] = dict(event[end])
+            event[copy] = event[end].copy()
 
 
-def _add_related(event: Event, dataset: Dataset, fields: dict[str, Any], units: Sequence[Unit]) -> None:
-    addresses: dict[str, None] = {}
-    for end in _ENDS:
-        if "ip" in event.get(end, {}):
-            addresses[event[end]["ip"]] = None
+def _add_related(
+    event: Event, addressed: frozenset[str], fields: dict[str, Any], units: Sequence[Unit]
+) -> None:
+    """Add related.*; `addressed` are the names of fields that hold addresses."""
+    addresses = dict.fromkeys([event[end]["ip"] for end in _ENDS if "ip" in event.get(end, ())])
     for name, value in fields.items():
-        spec = dataset.fields.get(name)
-        if (spec is not None and spec.type is FieldType.IP) or name == "network.forwarded_ip":
+        if name in addressed:
             told = value if isinstance(value, list) else [value]
             addresses.update(dict.fromkeys(told[:MAX_ITEMS]))
+    hosts: dict[str, None] = {}
+    hashes: dict[str, None] = {}
     for unit in units:
-        addresses.update(dict.fromkeys(unit.addresses))
-    hosts = dict.fromkeys(host[:MAX_TEXT] for unit in units for host in unit.hosts)
-    hashes = dict.fromkeys(value for unit in units for value in unit.hashes)
-    related = {"ip": list(addresses), "hosts": list(hosts), "hash": list(hashes)}
-    if any(related.values()):
-        event["related"] = {name: values for name, values in related.items() if values}
+        if unit.addresses:
+            addresses.update(dict.fromkeys(unit.addresses))
+        if unit.hosts:
+            hosts.update(dict.fromkeys([host[:MAX_TEXT] for host in unit.hosts]))
+        if unit.hashes:
+            hashes.update(dict.fromkeys(unit.hashes))
+    related = {
+        name: list(values)
+        for name, values in (("ip", addresses), ("hosts", hosts), ("hash", hashes))
+        if values
+    }
+    if related:
+        event["related"] = related
 
 
 def _capped(name: str, value: Any, cut: list[str]) -> Any:
     """A value within the size limits; what was cut is named in `cut`."""
-    if isinstance(value, str) and len(value) > MAX_TEXT:
+    if isinstance(value, str):
+        if len(value) <= MAX_TEXT:
+            return value
         cut.append(name)
         return value[:MAX_TEXT]
     if isinstance(value, list):

@@ -23,22 +23,19 @@ class Splitter:
     """Cuts tshark's output into records, wherever it was cut on its way."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0
+        self._parts: list[bytes] = []
+        self._last = b""
 
     def push(self, data: bytes) -> list[bytes]:
         """Take output in; return the records that are complete: each ends with a brace at two spaces."""
-        buffer, records, start = self._buffer, [], 0
-        buffer += data
-        end = buffer.find(_RECORD_END, max(self._scanned - len(_RECORD_END), 0))
-        while end >= 0:
-            begin = buffer.find(b"{", start, end)
-            records.append(bytes(buffer[begin : end + len(_RECORD_END)]))
-            start = end + len(_RECORD_END)
-            end = buffer.find(_RECORD_END, start)
-        del buffer[:start]
-        self._scanned = len(buffer)
-        return records
+        self._parts.append(data)
+        seam = self._last + data
+        self._last = seam[1 - len(_RECORD_END) :]
+        if _RECORD_END not in seam:  # a long record is put together once, however many parts it comes in
+            return []
+        *complete, rest = b"".join(self._parts).split(_RECORD_END)
+        self._parts = [rest]
+        return [piece[piece.find(b"{") :] + _RECORD_END for piece in complete]
 
 
 class Reading(NamedTuple):

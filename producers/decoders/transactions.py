@@ -4,7 +4,7 @@ Time is packet time. What is over leaves in the order it began, so the same pack
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,10 +31,14 @@ class Transaction(NamedTuple):
 
 
 class Tracker:
-    """What a dataset does with units, behind one interface; `expire` and `end` yield what is over."""
+    """What a dataset does with units, behind one interface; `expire` and `end` yield what is over.
+
+    `held` has the uids of the flows of which something is kept: `end` does nothing for others.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
+        self.held: Container[int] = ()
         self._timeout_ns = int(decoder.transaction.timeout * NANOSECONDS)
 
     @property
@@ -73,6 +77,7 @@ class PairTracker(Tracker):
         super().__init__(decoder)
         self._by_key: dict[tuple[object, ...], deque[_Waiting]] = {}
         self._by_flow: dict[int, list[_Waiting]] = {}
+        self.held = self._by_flow
         self._by_age: deque[_Waiting] = deque()
         self._done = 0
 
@@ -165,6 +170,8 @@ class ConnectionTracker(Tracker):
         super().__init__(decoder)
         self._open: OrderedDict[int, _Connection] = OrderedDict()
         self._told: set[int] = set()
+        self._held: set[int] = set()
+        self.held = self._held
 
     @property
     def due_ns(self) -> int:
@@ -181,7 +188,10 @@ class ConnectionTracker(Tracker):
             return
         if flow.uid in self._told:
             return
-        connection = self._open.setdefault(flow.uid, _Connection(flow))
+        connection = self._open.get(flow.uid)
+        if connection is None:
+            connection = self._open[flow.uid] = _Connection(flow)
+            self._held.add(flow.uid)
         if not _repeats(connection.parts, unit):
             connection.parts.append(unit)
         if self.decoder.told_all(connection.parts) or len(connection.parts) == _MAX_PARTS:
@@ -199,6 +209,7 @@ class ConnectionTracker(Tracker):
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield what is known of a connection whose flow has ended."""
         self._told.discard(flow.uid)
+        self._held.discard(flow.uid)
         connection = self._open.pop(flow.uid, None)
         if connection is not None:
             yield from self._tell(connection, more=False)
