@@ -91,6 +91,14 @@ def bare_inner(function: Function) -> Function:
     return _native(function, _nrt=False)
 
 
+def inlined(function: Function) -> Function:
+    """As `bare_inner`, put in place of each call: for what is small, or called in one place, and for every packet.
+
+    A call of anything else pushes seven numbers for each array.
+    """
+    return _native(function, _nrt=False, forceinline=True)
+
+
 def _native(function: Function, **options: bool) -> Function:
     options |= {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     native = numba.njit(error_model="numpy", **options)(function)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.engine.kernel.layout import DECODE, FACTS, Kind
+from producers.engine.kernel.layout import DECODE, FACTS
 from producers.engine.kernel.parse import Datagrams, new_datagrams, parse
 from producers.engine.kernel.splice import splice
 from producers.engine.kernel.table import expire, finish, track
@@ -121,7 +121,7 @@ class FlowEngine:
         """Compile all native code, or load it, by a packet that another engine takes; the policy decides none."""
         other = FlowEngine(max_flows=1)
         block = _frozen(block_of([RawPacket(1, 0, _ETHERNET, bytes(64), 64, "")]))
-        splice(other._table.flows, other.feed_rows(block).facts)  # noqa: SLF001  # one of its own kind
+        splice(other._table.flows, other.feed_rows(block).facts)  # one of its own kind
         table = new_table(Timeouts(), 1)
         expire(table, 1, 0)
         finish(table, np.zeros(0, np.int64), 0)

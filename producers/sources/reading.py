@@ -4,6 +4,7 @@ A window is filled, scanned where it lies, and handed out in slices; what is lef
 the next. Nothing that was handed out is written to again.
 """
 
+import mmap
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from producers.sources.packet import Block, Interface
 from runtime.errors import CaptureError
 
 BLOCK_PACKETS = 16_384
-WINDOW = 4 << 20
+WINDOW = 2 << 20
 POLL_SECONDS = 0.2
 LINGER_SECONDS = 0.02
 """How long a stream that comes in real time is gathered, from its first bytes on, before its packets go on."""
@@ -79,38 +80,52 @@ class Window:
     """A stretch of the capture in memory: scanned up to `start`, filled up to `end`."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self._size = _pages(size)
         self._buffers: list[NDArray[np.uint8]] = []
         self.buffer = np.empty(0, dtype=np.uint8)
         self.start = self.end = 0
 
     def room(self, least: int = 1) -> memoryview:
-        """What can be filled, `least` bytes or more; what is not yet scanned moves to another buffer if need be."""
+        """What can be filled, `least` bytes or more; what is not yet scanned moves on to another buffer if need be.
+
+        What moves on ends where a page begins, and the room has whole pages: the kernel copies a fifth faster if
+        neither the file's bytes nor their place in memory begin within a page.
+        """
         if len(self.buffer) - self.end < least:
             rest = self.buffer[self.start : self.end]
-            size = self._size
-            while size - len(rest) < max(least, size // 4):
+            size, end = self._size, _pages(len(rest))
+            while size - end < max(least, size // 4):
                 size *= 2
             buffer = self._free(size)
-            buffer[: len(rest)] = rest
-            self.buffer, self.start, self.end = buffer, 0, len(rest)
+            begin = end - len(rest)
+            buffer[begin:end] = rest
+            self.buffer, self.start, self.end = buffer, begin, end
         return self.buffer[self.end :].data
 
     def _free(self, size: int) -> NDArray[np.uint8]:
-        """A buffer that no block has a part in any more, or a new one.
+        """A buffer that no block has a part in any more, or a new one; it begins with a page.
 
-        Memory written to lately is in the processor's cache, and new memory is cleared by the kernel first: reading
-        takes half the time.
+        Memory that was written to lately is in the processor's cache, and new memory is cleared by the kernel first:
+        reading takes half the time.
         """
         if size != self._size:
-            return np.empty(size, dtype=np.uint8)
+            return _new_buffer(size)
         for buffer in self._buffers:
             if sys.getrefcount(buffer) == _UNSHARED:
                 return buffer
-        buffer = np.empty(size, dtype=np.uint8)
+        buffer = _new_buffer(size)
         if len(self._buffers) < _BUFFERS:
             self._buffers.append(buffer)
         return buffer
+
+
+def _pages(size: int) -> int:
+    """The size of as many whole pages as are needed."""
+    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _new_buffer(size: int) -> NDArray[np.uint8]:
+    return np.frombuffer(mmap.mmap(-1, size), dtype=np.uint8)
 
 
 class Reading:

@@ -6,7 +6,7 @@ A packet that cannot be read leaves its row as it was, so that an outer packet's
 
 import numpy as np
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.layout import Fragment, Kind
 from producers.engine.kernel.links import IPV4, Facts
 from producers.engine.kernel.octets import Buffer, long, octet, short, word
@@ -25,7 +25,7 @@ Header = tuple[int, int, int, int, int]
 where the datagram's name is: IPv4's header or IPv6's fragment header."""
 
 
-@inner
+@bare_inner
 def segment(
     kind: int, buffer: Buffer, start: int, at: int, end: int, wire_end: int, facts: Facts, index: int
 ) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def segment(
     return piece, name
 
 
-@inner
+@bare_inner
 def network_layer(version: int, protocol: int, buffer: Buffer, at: int, facts: Facts, index: int) -> None:
     """Take down a packet's addresses, protocol and TTL or hop limit."""
     facts[index].kind = _FLOW
@@ -76,7 +76,7 @@ def network_layer(version: int, protocol: int, buffer: Buffer, at: int, facts: F
         facts[index].destination_low = long(buffer, at + 32)
 
 
-@inner
+@bare_inner
 def tcp_layer(buffer: Buffer, start: int, at: int, last: int, facts: Facts, index: int) -> bool:
     """RFC 9293; options are not read, so they may be cut off. False if the header claims to be too short."""
     words = octet(buffer, at + 12)
@@ -90,13 +90,13 @@ def tcp_layer(buffer: Buffer, start: int, at: int, last: int, facts: Facts, inde
     return True
 
 
-@inner
+@bare_inner
 def udp_layer(buffer: Buffer, start: int, at: int, last: int, facts: Facts, index: int) -> None:
     """RFC 768; the length is the IP packet's, whatever UDP's own says."""
     _ports(buffer, start, at, at + 8, last, facts, index)
 
 
-@inner
+@bare_inner
 def _ports(buffer: Buffer, start: int, at: int, payload: int, last: int, facts: Facts, index: int) -> None:
     facts[index].ported = 1
     facts[index].source_port = short(buffer, at)
@@ -106,14 +106,14 @@ def _ports(buffer: Buffer, start: int, at: int, payload: int, last: int, facts: 
     facts[index].length = min(max(last - payload, 0), _MAX_LENGTH)
 
 
-@inner
+@bare_inner
 def _no_ports(facts: Facts, index: int) -> None:
     facts[index].ported = 0
     facts[index].source_port = 0
     facts[index].destination_port = 0
 
 
-@inner
+@bare_inner
 def _transport(
     protocol: int, buffer: Buffer, start: int, at: int, end: int, last: int, facts: Facts, index: int
 ) -> bool:
@@ -146,7 +146,7 @@ def _transport(
     return True
 
 
-@inner
+@bare_inner
 def _types(protocol: int, kind: int, code: int, facts: Facts, index: int) -> None:
     """The type and its answer's type; or, for a type without an answer, the type and the code."""
     answer = -1
@@ -166,7 +166,7 @@ def _types(protocol: int, kind: int, code: int, facts: Facts, index: int) -> Non
     facts[index].destination_port = code if answer < 0 else answer
 
 
-@inner
+@bare_inner
 def _ipv4(buffer: Buffer, at: int, end: int, wire_end: int) -> Header:
     """RFC 791. A total length of 0: the network card had still to cut it, so it goes to the frame's end."""
     if end < at + 20 or octet(buffer, at) >> 4 != 4:
@@ -184,7 +184,7 @@ def _ipv4(buffer: Buffer, at: int, end: int, wire_end: int) -> Header:
     return octet(buffer, at + 9), at + length, at + total, piece, at
 
 
-@inner
+@bare_inner
 def _ipv6(buffer: Buffer, start: int, end: int) -> Header:
     """RFC 8200, with its extension headers up to the transport's or to a later fragment's payload."""
     if end < start + 40 or octet(buffer, start) >> 4 != 6:

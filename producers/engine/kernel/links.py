@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.octets import Buffer, little, little_word, number, octet, short, word
 
 IPV4, IPV6 = 0x0800, 0x86DD
@@ -32,7 +32,7 @@ Place = tuple[int, int]
 Facts = NDArray[Any]
 
 
-@inner
+@bare_inner
 def find(linktype: int, buffer: Buffer, start: int, end: int, facts: Facts, index: int) -> Place:
     """The place of the IP packet in the frame that begins at `start`."""
     at = start
@@ -69,7 +69,7 @@ def find(linktype: int, buffer: Buffer, start: int, end: int, facts: Facts, inde
     return network(kind, buffer, at, end, facts, index)
 
 
-@inner
+@bare_inner
 def network(kind: int, buffer: Buffer, at: int, end: int, facts: Facts, index: int) -> Place:
     """Pass over tags and labels after an EtherType (or 802.3 length) until IP or something else is there."""
     for _ in range(_MAX_TAGS):
@@ -88,7 +88,7 @@ def network(kind: int, buffer: Buffer, at: int, end: int, facts: Facts, index: i
     return NO_IP
 
 
-@inner
+@bare_inner
 def ethernet(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     """The place of the IP packet in an Ethernet frame inside a tunnel."""
     if end < at + 14:
@@ -96,7 +96,7 @@ def ethernet(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     return network(short(buffer, at + 12), buffer, at + 14, end, facts, INSIDE)
 
 
-@inner
+@bare_inner
 def raw_ip(buffer: Buffer, at: int, end: int) -> Place:
     """An IP packet without any link header: its version says which. Anything else is a damaged IPv4 packet."""
     if at < end and octet(buffer, at) >> 4 == 6:
@@ -104,7 +104,7 @@ def raw_ip(buffer: Buffer, at: int, end: int) -> Place:
     return IPV4, at
 
 
-@inner
+@bare_inner
 def keep_tag(buffer: Buffer, at: int, facts: Facts, index: int) -> None:
     """Take down the identifier of the VLAN tag at `at`; of more than four the outermost."""
     kept = facts[index].vlans
@@ -113,7 +113,7 @@ def keep_tag(buffer: Buffer, at: int, facts: Facts, index: int) -> None:
         facts[index].vlans = kept + 1
 
 
-@inner
+@bare_inner
 def _step(kind: int, buffer: Buffer, at: int, end: int) -> Place:
     """Pass over one header that is no VLAN tag."""
     if kind in (MPLS, _MPLS_UPSTREAM):
@@ -135,7 +135,7 @@ def _step(kind: int, buffer: Buffer, at: int, end: int) -> Place:
     return NO_IP
 
 
-@inner
+@bare_inner
 def _nsh(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 8300: a length in words and the kind of what follows."""
     length = (octet(buffer, at + 1) & 0x3F) * 4 if end >= at + 8 else 0
@@ -154,7 +154,7 @@ def _nsh(buffer: Buffer, at: int, end: int) -> Place:
     return kind, at + length
 
 
-@inner
+@bare_inner
 def _mpls(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 3032: labels to the bottom of the stack, then IP by its version, or a pseudowire (RFC 4448)."""
     bottom = False
@@ -176,7 +176,7 @@ def _mpls(buffer: Buffer, at: int, end: int) -> Place:
     return BRIDGED, at + 4 if controlled else at
 
 
-@inner
+@bare_inner
 def _ppp(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 1661, with address and control if they are there and a protocol of one or two bytes."""
     if end >= at + 2 and short(buffer, at) in (0xFF03, 0x0F00, 0x8F00):
@@ -196,7 +196,7 @@ def _ppp(buffer: Buffer, at: int, end: int) -> Place:
     return kind, at
 
 
-@inner
+@bare_inner
 def _llc(buffer: Buffer, at: int, end: int) -> Place:
     """IEEE 802.2: SNAP (RFC 1042) or the service access point of IP."""
     if end < at + 3 or octet(buffer, at + 2) != 3:
@@ -207,7 +207,7 @@ def _llc(buffer: Buffer, at: int, end: int) -> Place:
     return (IPV4, at + 3) if points == 0x0606 else NO_IP
 
 
-@inner
+@bare_inner
 def _ethernet_link(buffer: Buffer, start: int, at: int, end: int, facts: Facts, index: int) -> Place:
     """IEEE 802.3: an EtherType, or a length and then LLC."""
     if end < at + 14:
@@ -217,7 +217,7 @@ def _ethernet_link(buffer: Buffer, start: int, at: int, end: int, facts: Facts, 
     return short(buffer, at + 12), at + 14
 
 
-@inner
+@bare_inner
 def _ppi(buffer: Buffer, at: int, end: int) -> Place:
     """Per-packet information: a length and the link type of what follows, -1 if none can."""
     if end < at + 8:
@@ -226,7 +226,7 @@ def _ppi(buffer: Buffer, at: int, end: int) -> Place:
     return (-1 if linktype == _PPI or length < 8 else linktype), at + length
 
 
-@inner
+@bare_inner
 def _null(buffer: Buffer, at: int, end: int) -> Place:
     """BSD loopback: the address family as a word in the byte order of whoever captured."""
     big = low = shift = 0
@@ -240,7 +240,7 @@ def _null(buffer: Buffer, at: int, end: int) -> Place:
     return (IPV6, at + 4) if family in (10, 23, 24, 28, 30) else NO_IP
 
 
-@inner
+@bare_inner
 def _nflog(buffer: Buffer, start: int, end: int) -> Place:
     """Linux netfilter log: attributes in host order; number 9 holds the packet."""
     at = start + 4
@@ -254,7 +254,7 @@ def _nflog(buffer: Buffer, start: int, end: int) -> Place:
     return NO_IP
 
 
-@inner
+@bare_inner
 def _chdlc(buffer: Buffer, at: int, end: int) -> Place:
     """Cisco HDLC: address, control, EtherType; or PPP in HDLC-like framing."""
     if at < end and octet(buffer, at) == 0xFF:
@@ -262,7 +262,7 @@ def _chdlc(buffer: Buffer, at: int, end: int) -> Place:
     return (short(buffer, at + 2), at + 4) if end >= at + 4 else NO_IP
 
 
-@inner
+@bare_inner
 def _frame_relay(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 2427 (NLPID) or Cisco's encapsulation (EtherType) after a Q.922 address of two to four bytes."""
     start = at
@@ -284,7 +284,7 @@ def _frame_relay(buffer: Buffer, at: int, end: int) -> Place:
     return NO_IP
 
 
-@inner
+@bare_inner
 def _cooked(linktype: int, buffer: Buffer, start: int, at: int, end: int, facts: Facts, index: int) -> Place:
     """Linux cooked capture: 16 bytes, the EtherType last; in version 2 20 bytes, the EtherType first."""
     if linktype == 113:
@@ -300,7 +300,7 @@ def _cooked(linktype: int, buffer: Buffer, start: int, at: int, end: int, facts:
     return kind, after
 
 
-@inner
+@bare_inner
 def _wireless(
     linktype: int, buffer: Buffer, start: int, at: int, end: int, facts: Facts, index: int
 ) -> Place:
@@ -318,7 +318,7 @@ def _wireless(
     return _wifi(buffer, start, at, end, facts, index, padded)
 
 
-@inner
+@bare_inner
 def _is_padded(buffer: Buffer, start: int, after: int, end: int) -> bool:
     """Whether radiotap's flags, if they are there, tell that the 802.11 header is padded to four bytes."""
     present = word_of_flags = little_word(buffer, start + 4)
@@ -331,7 +331,7 @@ def _is_padded(buffer: Buffer, start: int, after: int, end: int) -> bool:
     return present & 2 != 0 and at < after and octet(buffer, at) & 0x20 != 0
 
 
-@inner
+@bare_inner
 def _wifi(
     buffer: Buffer,
     start: int,
@@ -360,7 +360,7 @@ def _wifi(
     return 0, at + header
 
 
-@inner
+@bare_inner
 def _keep_wifi_macs(direction: int, start: int, at: int, end: int, facts: Facts, index: int) -> None:
     """Source and destination by the To-DS and From-DS bits (IEEE 802.11, table 9-26)."""
     first, second, third, fourth = at + 4, at + 10, at + 16, at + 24

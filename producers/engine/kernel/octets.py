@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,43 +24,43 @@ number = cast("Callable[[Any], int]", np.int64)
 """Any integer as a signed one: numba makes a float of signed and unsigned 64 bits together."""
 
 
-@inner
+@bare_inner
 def octet(buffer: Buffer, at: int) -> int:
     """The byte at `at`."""
     return number(buffer[np.uint64(at)])
 
 
-@inner
+@bare_inner
 def short(buffer: Buffer, at: int) -> int:
     """Two bytes."""
     return octet(buffer, at) << 8 | octet(buffer, at + 1)
 
 
-@inner
+@bare_inner
 def word(buffer: Buffer, at: int) -> int:
     """Four bytes."""
     return short(buffer, at) << 16 | short(buffer, at + 2)
 
 
-@inner
+@bare_inner
 def long(buffer: Buffer, at: int) -> np.uint64:
     """Eight bytes, unsigned."""
     return np.uint64(word(buffer, at)) << np.uint64(32) | np.uint64(word(buffer, at + 4))
 
 
-@inner
+@bare_inner
 def little(buffer: Buffer, at: int) -> int:
     """Two bytes, the low one first."""
     return octet(buffer, at) | octet(buffer, at + 1) << 8
 
 
-@inner
+@bare_inner
 def little_word(buffer: Buffer, at: int) -> int:
     """Four bytes, the low one first."""
     return little(buffer, at) | little(buffer, at + 2) << 16
 
 
-@inner
+@bare_inner
 def spread(value: np.uint64) -> np.uint64:
     """Every bit of a number spread over all of another, for hashes (MurmurHash3's 64-bit finalizer)."""
     value = (value ^ value >> np.uint64(33)) * np.uint64(0xFF51AFD7ED558CCD)

@@ -8,7 +8,7 @@ segment), or too much went by (`phases_state.MISSED`): then the rest counts as b
 
 from typing import Any
 
-from producers.compiled import inner
+from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.layout import Fragment, Part, Signature
 from producers.engine.kernel.octets import Buffer, number, octet, short
 from producers.engine.kernel.phases_datagrams import read_datagram
@@ -47,7 +47,7 @@ from producers.engine.kernel.phases_state import (
     UNIT,
 )
 
-__all__ = ["PHASE_FIELDS", "observe"]
+__all__ = ["PHASE_FIELDS", "is_quiet", "observe", "quiet_part"]
 
 _NO_SIGNATURE = int(Signature.NONE)
 _HTTP, _TLS, _SSH, _RDP = int(Signature.HTTP), int(Signature.TLS), int(Signature.SSH), int(Signature.RDP)
@@ -62,7 +62,7 @@ _SYN = 2
 _TCP, _UDP = 6, 17
 
 
-@inner
+@bare_inner
 def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: int, available: int
 ) -> None:
@@ -81,8 +81,10 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     if available <= 0 or fact.fragment == _LATER or fact.protocol not in (_TCP, _UDP):
         fact.part = _UNKNOWN
         return
-    if fact.protocol == _TCP and _is_quiet(flow, fact, octet(buffer, start)):
-        fact.part = _BODY if flow.signature == _HTTP else _ENCRYPTED
+    if fact.protocol == _TCP and is_quiet(
+        flows, slot, 1 - number(fact.forward), facts, index, octet(buffer, start)
+    ):
+        fact.part = quiet_part(flows, slot)
         return
     if fact.protocol == _TCP:
         fact.part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
@@ -92,13 +94,13 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
         fact.signature = flow.signature
 
 
-@inner
-def _is_quiet(flow: Any, fact: Any, first: int) -> bool:
+@inlined
+def is_quiet(flows: Any, slot: int, side: int, facts: Any, index: int, first: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Whether a segment is the ordinary one within bulk: next in order, and its first byte begins no head.
 
-    Then it is followed already. Most packets go no further than this.
+    Then it is followed already, and its part is `quiet_part`. Most packets go no further than this.
     """
-    side = 1 - number(fact.forward)
+    flow, fact = flows[slot], facts[index]
     length = number(fact.length)
     if (
         flow.phase_state[side] != BULK
@@ -112,7 +114,13 @@ def _is_quiet(flow: Any, fact: Any, first: int) -> bool:
     return True
 
 
-@inner
+@inlined
+def quiet_part(flows: Any, slot: int) -> int:
+    """The Part of a quiet segment of a flow."""
+    return _BODY if flows[slot].signature == _HTTP else _ENCRYPTED
+
+
+@bare_inner
 def _read_segment(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: int, available: int
 ) -> int:
@@ -139,14 +147,14 @@ def _read_segment(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     return _follow(flows, slot, side, sequence, gap, restarts, buffer, start, available, length)
 
 
-@inner
+@bare_inner
 def _ahead(sequence: int, expected: int) -> int:
     """How far a sequence number lies ahead of another, negative if behind; they count modulo 2**32."""
     distance = (sequence - expected) & 0xFFFFFFFF
     return distance - (1 << 32) if distance >= 1 << 31 else distance
 
 
-@inner
+@bare_inner
 def _advance(flow: Any, side: int, sequence: int, passed: int, length: int) -> None:
     """Pass over bytes of a unit: up to the end of a segment at `sequence`, `passed` from where we were."""
     flow.phase_next[side] = (sequence + length) & 0xFFFFFFFF
@@ -156,7 +164,7 @@ def _advance(flow: Any, side: int, sequence: int, passed: int, length: int) -> N
     flow.phase_missed[side] = 0
 
 
-@inner
+@bare_inner
 def _restarts(signature: int, buffer: Buffer, start: int, available: int) -> bool:
     """Whether a segment within bulk begins so clearly with a head that the bulk must have ended."""
     first = octet(buffer, start)
@@ -165,7 +173,7 @@ def _restarts(signature: int, buffer: Buffer, start: int, available: int) -> boo
     return signature == _TLS and first == _HANDSHAKE and begins_hello(buffer, start, available)
 
 
-@inner
+@bare_inner
 def _look(flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: int, available: int) -> int:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Look for a signature in a segment of a flow that has none; past the first ones, for the clearest only."""
     flow, fact = flows[slot], facts[index]
@@ -193,7 +201,7 @@ def _look(flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: 
     return found
 
 
-@inner
+@bare_inner
 def _follow_guess(  # noqa: PLR0913, PLR0917 - a piece of buffer
     flow: Any, side: int, sequence: int, buffer: Buffer, start: int, available: int, length: int
 ) -> None:
@@ -224,7 +232,7 @@ def _follow_guess(  # noqa: PLR0913, PLR0917 - a piece of buffer
     flow.phase_next[side] = (sequence + length) & 0xFFFFFFFF
 
 
-@inner
+@bare_inner
 def _follow(  # noqa: PLR0913, PLR0917 - a piece of buffer
     flows: Any,
     slot: int,
@@ -270,7 +278,7 @@ def _follow(  # noqa: PLR0913, PLR0917 - a piece of buffer
     return old if flow.phase_state[side] != LOST else _UNKNOWN
 
 
-@inner
+@bare_inner
 def _missed(flow: Any, side: int, sequence: int, length: int, bulk: int) -> int:
     """Count a segment whose part cannot be told; past the limit, take the stream for bulk from here on."""
     flow.phase_misses[side] += 1
@@ -287,7 +295,7 @@ def _missed(flow: Any, side: int, sequence: int, length: int, bulk: int) -> int:
     return bulk
 
 
-@inner
+@bare_inner
 def _pass_over(flow: Any, side: int, length: int) -> None:
     """Pass over bytes that are not there: within a unit nothing is lost with them."""
     if length <= 0:
@@ -306,7 +314,7 @@ def _pass_over(flow: Any, side: int, length: int) -> None:
         end_unit(flow, side)
 
 
-@inner
+@bare_inner
 def _begins(flow: Any, first: bool, buffer: Buffer, start: int, available: int) -> bool:  # noqa: FBT001 - what is known, no mode
     """Whether the stream can be followed from `start`; the `first` of a direction may be cut short."""
     if flow.signature == _HTTP:
@@ -320,7 +328,7 @@ def _begins(flow: Any, first: bool, buffer: Buffer, start: int, available: int) 
     return begins_tls(buffer, start, available) or begins_old_hello(buffer, start, available)
 
 
-@inner
+@bare_inner
 def _begin(flow: Any, side: int, buffer: Buffer, start: int, available: int) -> None:
     """Follow the stream from `start`."""
     flow.phase_run[side] = 0
@@ -337,7 +345,7 @@ def _begin(flow: Any, side: int, buffer: Buffer, start: int, available: int) -> 
         flow.phase_left[side] = 2 + (short(buffer, start) & 0x7FFF)
 
 
-@inner
+@bare_inner
 def _read(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Follow the stream's next bytes by the flow's protocol; whether any of them tells something."""
     if flows[slot].signature == _HTTP:

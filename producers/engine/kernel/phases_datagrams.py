@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.layout import Part, Signature
 from producers.engine.kernel.octets import Buffer, little_word, number, octet, short, word
 from producers.engine.kernel.phases_signatures import begins_sip, begins_stun, is_dns_port
@@ -19,7 +19,7 @@ _STEADY = 8  # RTP or WireGuard packets that must follow each other before they 
 _NEARBY = 64  # serial numbers that are missing at most
 
 
-@inner
+@bare_inner
 def read_datagram(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: int, available: int
 ) -> int:
@@ -40,7 +40,7 @@ def read_datagram(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     return _UNKNOWN
 
 
-@inner
+@bare_inner
 def _media_part(flow: Any, side: int, buffer: Buffer, start: int, available: int, length: int) -> int:  # noqa: PLR0913, PLR0917 - a piece of buffer
     """Tell STUN, DTLS, RTP and RTCP on one flow apart by the first byte: RFC 7983."""
     first = octet(buffer, start)
@@ -62,7 +62,7 @@ def _media_part(flow: Any, side: int, buffer: Buffer, start: int, available: int
     return _UNKNOWN
 
 
-@inner
+@bare_inner
 def _is_steady(flow: Any, side: int, buffer: Buffer, start: int) -> bool:
     """Whether this looks like one more RTP packet (RFC 3550, 5.1) of a source that sent several before it.
 
@@ -76,7 +76,7 @@ def _is_steady(flow: Any, side: int, buffer: Buffer, start: int) -> bool:
     return _counts_up(flow, side, source, short(buffer, start + 2))
 
 
-@inner
+@bare_inner
 def _counts_up(flow: Any, side: int, key: np.uint64, serial: int) -> bool:
     """Whether a packet with this key and serial number comes after enough others of that key.
 
@@ -99,7 +99,7 @@ def _counts_up(flow: Any, side: int, key: np.uint64, serial: int) -> bool:
     return number(flow.phase_step[side]) >= _STEADY
 
 
-@inner
+@bare_inner
 def _recognise(  # noqa: PLR0911, PLR0913, PLR0917 - a list of protocols
     buffer: Buffer, start: int, available: int, length: int, source_port: int, destination_port: int
 ) -> int:
@@ -122,7 +122,7 @@ def _recognise(  # noqa: PLR0911, PLR0913, PLR0917 - a list of protocols
     return _DNS if is_dns else _NONE
 
 
-@inner
+@bare_inner
 def _begins_quic(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a QUIC packet with a long header and a version that is in use begins at `start`."""
     if available < 7 or octet(buffer, start) & 0xC0 != 0xC0 or octet(buffer, start + 5) > 20:
@@ -137,7 +137,7 @@ def _begins_quic(buffer: Buffer, start: int, available: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def begins_dtls(buffer: Buffer, start: int, available: int, length: int) -> bool:
     """Whether a DTLS record (RFC 6347, 4.1) that fits into a datagram of `length` begins at `start`."""
     return (
@@ -149,7 +149,7 @@ def begins_dtls(buffer: Buffer, start: int, available: int, length: int) -> bool
     )
 
 
-@inner
+@bare_inner
 def _dtls_part(buffer: Buffer, start: int, available: int, length: int) -> int:
     """HEAD if any record of the datagram is not application data (23), ENCRYPTED else."""
     at = number(0)
@@ -160,7 +160,7 @@ def _dtls_part(buffer: Buffer, start: int, available: int, length: int) -> int:
     return _ENCRYPTED if at >= length else _UNKNOWN
 
 
-@inner
+@bare_inner
 def _wireguard_part(buffer: Buffer, start: int, available: int, length: int) -> int:
     """HEAD for initiation, response and cookie, ENCRYPTED for data, by their exact lengths; UNKNOWN else."""
     if available < 4 or word(buffer, start) & 0xFFFFFF != 0:
@@ -173,7 +173,7 @@ def _wireguard_part(buffer: Buffer, start: int, available: int, length: int) -> 
     return _UNKNOWN
 
 
-@inner
+@bare_inner
 def _begins_bittorrent(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a query or answer of BitTorrent's hash table (BEP 5) begins at `start`."""
     if available < 12:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.layout import Signature
 from producers.engine.kernel.octets import Buffer, number, octet, word
 from producers.engine.kernel.phases_state import (
@@ -49,13 +49,13 @@ _METHOD_HEAD = np.uint64(int.from_bytes(b"HEAD", "big"))
 _METHOD_CONNECT = np.uint64(int.from_bytes(b"CONNECT", "big"))
 
 
-@inner
+@bare_inner
 def is_capital(byte: int) -> bool:
     """Whether a byte is one of A to Z."""
     return 65 <= byte <= 90
 
 
-@inner
+@bare_inner
 def begins_response(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a status line begins at `start`."""
     return (
@@ -69,7 +69,7 @@ def begins_response(buffer: Buffer, start: int, available: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def begins_request(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a request line begins at `start`: method, target, and the version if the line's end is there."""
     if available < 6 or not is_capital(octet(buffer, start)):
@@ -90,7 +90,7 @@ def begins_request(buffer: Buffer, start: int, available: int) -> bool:
     return at == end or _ends_in_version(buffer, start, at)
 
 
-@inner
+@bare_inner
 def _ends_in_version(buffer: Buffer, start: int, end: int) -> bool:
     """Whether the line up to `end`, where its line feed is, ends in HTTP/1.x."""
     if octet(buffer, end - 1) == 13:
@@ -102,13 +102,13 @@ def _ends_in_version(buffer: Buffer, start: int, end: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def begins_head(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a request's or a response's head begins at `start`."""
     return begins_response(buffer, start, available) or begins_request(buffer, start, available)
 
 
-@inner
+@bare_inner
 def may_begin_head(buffer: Buffer, start: int, available: int) -> bool:
     """Whether the few bytes there are may be the beginning of a head."""
     for at in range(start, start + min(available, 4)):
@@ -117,7 +117,7 @@ def may_begin_head(buffer: Buffer, start: int, available: int) -> bool:
     return 0 < available < 12
 
 
-@inner
+@bare_inner
 def begin_line(flow: Any, side: int) -> None:
     """Expect a start line."""
     flow.phase_state[side] = LINE
@@ -128,7 +128,7 @@ def begin_line(flow: Any, side: int) -> None:
     flow.phase_held[side] = np.uint64(0)
 
 
-@inner
+@bare_inner
 def forget_answers(flow: Any) -> None:
     """Responses may have been missed: keep only the newest request in mind."""
     while flow.phase_pending > 1:
@@ -136,7 +136,7 @@ def forget_answers(flow: Any) -> None:
         flow.phase_pending -= 1
 
 
-@inner
+@bare_inner
 def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Follow `buffer[at:end]`, the stream's next bytes; whether any is of a head."""
     flow = flows[slot]
@@ -162,7 +162,7 @@ def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: in
     return telling
 
 
-@inner
+@bare_inner
 def _read_byte(flow: Any, side: int, byte: int) -> None:
     """Take the next byte of a head, of a trailer or of a chunk's size."""
     state = flow.phase_state[side]
@@ -185,7 +185,7 @@ def _read_byte(flow: Any, side: int, byte: int) -> None:
         _read_coding(flow, side, byte)
 
 
-@inner
+@bare_inner
 def _read_start_line(flow: Any, side: int, byte: int) -> None:
     """Take a byte of a request's or a status line. `phase_held` has its last eight."""
     if byte in (10, 13):
@@ -215,7 +215,7 @@ def _read_start_line(flow: Any, side: int, byte: int) -> None:
     flow.phase_column[side] += 1
 
 
-@inner
+@bare_inner
 def _begin_name(flow: Any, side: int) -> None:
     """Expect a field's name or the empty line."""
     flow.phase_state[side] = NAME
@@ -223,7 +223,7 @@ def _begin_name(flow: Any, side: int) -> None:
     flow.phase_held[side] = _BASIS
 
 
-@inner
+@bare_inner
 def _read_name(flow: Any, side: int, byte: int) -> None:
     """Take a byte of a field's name, or of the empty line that ends the head."""
     if byte == 10:
@@ -247,7 +247,7 @@ def _read_name(flow: Any, side: int, byte: int) -> None:
         flow.phase_column[side] += 1
 
 
-@inner
+@bare_inner
 def _read_coding(flow: Any, side: int, byte: int) -> None:
     """Look for `chunked` in the value of Transfer-Encoding; `phase_step` is how much of it has been there."""
     step = number(flow.phase_step[side])
@@ -262,7 +262,7 @@ def _read_coding(flow: Any, side: int, byte: int) -> None:
     flow.phase_step[side] = step
 
 
-@inner
+@bare_inner
 def _read_size(flow: Any, side: int, byte: int) -> None:
     """Take a byte of a chunk's size line; `phase_step` is 0 before the first digit, 1 in them, 2 after."""
     digit = number(-1)
@@ -287,7 +287,7 @@ def _read_size(flow: Any, side: int, byte: int) -> None:
         flow.phase_step[side] = 2
 
 
-@inner
+@bare_inner
 def _begin_size(flow: Any, side: int) -> None:
     """Expect a chunk's size."""
     flow.phase_state[side] = SIZE
@@ -296,7 +296,7 @@ def _begin_size(flow: Any, side: int) -> None:
     flow.phase_left[side] = 0
 
 
-@inner
+@bare_inner
 def end_body(flow: Any, side: int) -> None:
     """Go on to the next chunk or head where nothing is left of the body."""
     if flow.phase_left[side] > 0 or flow.phase_state[side] != BULK:
@@ -307,7 +307,7 @@ def end_body(flow: Any, side: int) -> None:
         begin_line(flow, side)
 
 
-@inner
+@bare_inner
 def _end_head(flow: Any, side: int) -> None:
     """Find how long the body is: RFC 9112, 6.3."""
     bits = flow.phase_bits[side]
@@ -336,7 +336,7 @@ def _end_head(flow: Any, side: int) -> None:
         begin_line(flow, side)
 
 
-@inner
+@bare_inner
 def _asked(flow: Any, bits: int) -> None:
     """Remember a request until it is answered."""
     kind = np.uint64(_PLAIN)
@@ -349,7 +349,7 @@ def _asked(flow: Any, bits: int) -> None:
         flow.phase_pending += 1
 
 
-@inner
+@bare_inner
 def _answered(flow: Any) -> int:
     """Take the oldest request from the queue; what it means for its response."""
     if flow.phase_pending == 0:
@@ -360,7 +360,7 @@ def _answered(flow: Any) -> int:
     return kind
 
 
-@inner
+@bare_inner
 def _begin_tunnel(flow: Any) -> None:
     """Both sides may speak something else now."""
     flow.signature = np.uint8(Signature.NONE)

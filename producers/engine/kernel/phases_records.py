@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.octets import Buffer, number, octet, short, word
 from producers.engine.kernel.phases_state import BANNER, BULK, ENDLESS, HEADER, LOST, UNIT
 
@@ -16,7 +16,7 @@ _TLS_HEADER, _SSH_HEADER = 5, 6  # for SSH with padding length and message numbe
 _ENCRYPTION_FOLLOWS = 1  # in `phase_bits`: the unit is NEWKEYS
 
 
-@inner
+@bare_inner
 def begins_tls(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a TLS record's header may stand at `start`; what is too short is judged by what is there."""
     if available < 1 or not 20 <= octet(buffer, start) <= 23:
@@ -28,7 +28,7 @@ def begins_tls(buffer: Buffer, start: int, available: int) -> bool:
     return available < 5 or 0 < short(buffer, start + 3) <= _LONGEST_RECORD
 
 
-@inner
+@bare_inner
 def begins_hello(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a record with a ClientHello or ServerHello begins at `start`."""
     return (
@@ -41,7 +41,7 @@ def begins_hello(buffer: Buffer, start: int, available: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def begins_old_hello(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a ClientHello in SSL 2.0's form stands at `start`, offering 3.0 or later (RFC 5246, E.2)."""
     if available < 11 or octet(buffer, start) & 0x80 == 0:
@@ -57,7 +57,7 @@ def begins_old_hello(buffer: Buffer, start: int, available: int) -> bool:
     return ciphers % 3 == 0 and 16 <= challenge <= 32 and length == 9 + ciphers + session + challenge
 
 
-@inner
+@bare_inner
 def begins_ssh(buffer: Buffer, start: int, available: int) -> bool:
     """Whether an SSH banner begins at `start`; of one cut short, whether it may."""
     if available < 1:
@@ -67,7 +67,7 @@ def begins_ssh(buffer: Buffer, start: int, available: int) -> bool:
     return word(buffer, start) == 0x5353482D
 
 
-@inner
+@bare_inner
 def begins_key_exchange(buffer: Buffer, start: int, available: int) -> bool:
     """Whether an unencrypted SSH packet of the key exchange (messages 20 to 49) begins at `start`."""
     if available < _SSH_HEADER:
@@ -81,7 +81,7 @@ def begins_key_exchange(buffer: Buffer, start: int, available: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def read_tls(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Follow `buffer[at:end]`, the stream's next bytes; whether any is before the first application data."""
     flow = flows[slot]
@@ -106,7 +106,7 @@ def read_tls(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int
     return telling
 
 
-@inner
+@bare_inner
 def _record(flow: Any, side: int) -> None:
     """Judge the record's header that was just completed."""
     held = number(flow.phase_held[side])
@@ -119,7 +119,7 @@ def _record(flow: Any, side: int) -> None:
         flow.phase_state[side] = UNIT
 
 
-@inner
+@bare_inner
 def read_ssh(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     """Follow `buffer[at:end]`, the stream's next bytes; whether any is up to the end of NEWKEYS."""
     flow = flows[slot]
@@ -146,7 +146,7 @@ def read_ssh(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int
     return telling
 
 
-@inner
+@bare_inner
 def _packet(flow: Any, side: int) -> None:
     """Judge the packet's header that was just completed; RFC 4253, 6: the length counts what follows it."""
     held = number(flow.phase_held[side])
@@ -157,7 +157,7 @@ def _packet(flow: Any, side: int) -> None:
     flow.phase_state[side] = UNIT if 2 < length <= _LONGEST_PACKET else LOST
 
 
-@inner
+@bare_inner
 def _pass(flow: Any, side: int, length: int) -> int:
     """Pass over bytes of the unit without a look at them, `length` at most; how many."""
     passed = min(length, number(flow.phase_left[side]))
@@ -170,7 +170,7 @@ def _pass(flow: Any, side: int, length: int) -> int:
     return passed
 
 
-@inner
+@bare_inner
 def end_unit(flow: Any, side: int) -> None:
     """Go on to what follows a unit of which nothing is left."""
     if flow.phase_left[side] > 0 or flow.phase_state[side] != UNIT:

@@ -1,6 +1,6 @@
 """Protocols over TCP, recognised on any port by the bytes at the beginning of a segment."""
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.layout import Signature
 from producers.engine.kernel.octets import Buffer, number, octet, short, word
 from producers.engine.kernel.phases_http import begins_head, is_capital
@@ -16,13 +16,13 @@ _STUN_COOKIE = 0x2112A442  # RFC 8489, 5
 _RDP_PORT = 3389
 
 
-@inner
+@bare_inner
 def is_dns_port(port: int) -> bool:
     """Whether DNS, multicast DNS or LLMNR has the port."""
     return port in (53, 5353, 5355)
 
 
-@inner
+@bare_inner
 def begins_stun(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a STUN message with the magic cookie begins at `start`."""
     return (
@@ -33,7 +33,7 @@ def begins_stun(buffer: Buffer, start: int, available: int) -> bool:
     )
 
 
-@inner
+@bare_inner
 def begins_sip(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a SIP request (`METHOD sip:`) or response begins at `start`."""
     if available < 12:
@@ -49,7 +49,7 @@ def begins_sip(buffer: Buffer, start: int, available: int) -> bool:
     return scheme in (0x7369703A, 0x73697073, 0x74656C3A)  # sip: sips tel:
 
 
-@inner
+@bare_inner
 def _begins_rdp(buffer: Buffer, start: int, available: int, ports: bool) -> bool:  # noqa: FBT001 - what is known, no mode
     """Whether an X.224 connection request or confirmation of RDP begins at `start` (MS-RDPBCGR 2.2.1.1, .2).
 
@@ -68,7 +68,7 @@ def _begins_rdp(buffer: Buffer, start: int, available: int, ports: bool) -> bool
     return length >= 19 and 1 <= octet(buffer, negotiation) <= 3 and short(buffer, negotiation + 2) == 0x0800
 
 
-@inner
+@bare_inner
 def _begins_smb(buffer: Buffer, start: int, available: int) -> bool:
     """Whether a NetBIOS session message with an SMB message begins at `start`."""
     if available < 8 or octet(buffer, start) != 0:
@@ -76,7 +76,7 @@ def _begins_smb(buffer: Buffer, start: int, available: int) -> bool:
     return octet(buffer, start + 4) >= 0xFC and word(buffer, start + 4) & 0xFFFFFF == 0x534D42
 
 
-@inner
+@bare_inner
 def _recognise_text(buffer: Buffer, start: int, available: int) -> int:
     """The Signature of a payload whose first byte is a capital letter."""
     if available >= 4 and begins_ssh(buffer, start, available):
@@ -88,7 +88,7 @@ def _recognise_text(buffer: Buffer, start: int, available: int) -> int:
     return _HTTP if begins_head(buffer, start, available) else _NONE
 
 
-@inner
+@bare_inner
 def _recognise_binary(buffer: Buffer, start: int, available: int, is_rdp_port: bool) -> int:  # noqa: FBT001 - what is known, no mode
     """The Signature of any other payload."""
     if begins_hello(buffer, start, available) or begins_old_hello(buffer, start, available):
@@ -104,7 +104,7 @@ def _recognise_binary(buffer: Buffer, start: int, available: int, is_rdp_port: b
     return _NONE
 
 
-@inner
+@bare_inner
 def recognise_stream(
     buffer: Buffer, start: int, available: int, source_port: int, destination_port: int
 ) -> int:

@@ -7,7 +7,7 @@ it was never captured, or comes later, is another matter: that hole stays, and w
 
 from typing import Any
 
-from producers.compiled import entry, inner
+from producers.compiled import bare_entry, bare_inner
 from producers.engine.kernel.layout import DECODE, Fragment, Kind
 from producers.engine.kernel.octets import number
 
@@ -31,7 +31,7 @@ _FIN, _SYN = 1, 2
 _WRAP = 0xFFFFFFFF
 
 
-@entry
+@bare_entry
 def splice(flows: Any, facts: Any) -> None:
     """Write `sequence_shift` and `acknowledgement_shift` of a block's packets; runs after the policy's verdicts.
 
@@ -55,14 +55,14 @@ def splice(flows: Any, facts: Any) -> None:
             fact.acknowledgement_shift = _shift_at(flow, 1 - side, number(fact.acknowledgement))
 
 
-@inner
+@bare_inner
 def _after(sequence: int, other: int) -> int:
     """How far a sequence number lies behind another, negative if before it; they count modulo 2**32."""
     distance = (sequence - other) & _WRAP
     return distance - (1 << 32) if distance >= 1 << 31 else distance
 
 
-@inner
+@bare_inner
 def _forget(flow: Any, uid: int) -> None:
     """Begin with another flow."""
     flow.splice_uid = uid
@@ -71,7 +71,7 @@ def _forget(flow: Any, uid: int) -> None:
         flow.splice_shift[side] = 0
 
 
-@inner
+@bare_inner
 def _skip(flow: Any, fact: Any, side: int) -> None:
     """Note a segment that is not handed over; have it handed over if it lies in a hole."""
     sequence = number(fact.sequence)
@@ -90,7 +90,7 @@ def _skip(flow: Any, fact: Any, side: int) -> None:
         flow.splice_state[side] |= _SKIPPED
 
 
-@inner
+@bare_inner
 def _hand_over(flow: Any, fact: Any, side: int) -> int:
     """The shift of a packet that is handed over, after what lies before it was taken out or noted as a hole."""
     sequence = number(fact.sequence)
@@ -117,7 +117,7 @@ def _hand_over(flow: Any, fact: Any, side: int) -> int:
     return _shift_at(flow, side, sequence)
 
 
-@inner
+@bare_inner
 def _bridge(flow: Any, side: int, sequence: int, gap: int) -> None:
     """Take the skipped bytes out before a segment at `sequence`, `gap` after the end; the rest is a hole."""
     cut = 0
@@ -136,7 +136,7 @@ def _bridge(flow: Any, side: int, sequence: int, gap: int) -> None:
         flow.splice_state[side] |= _HOLE
 
 
-@inner
+@bare_inner
 def _shift_at(flow: Any, side: int, sequence: int) -> int:
     """The shift of a sequence number or acknowledgement of a side's stream.
 

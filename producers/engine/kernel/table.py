@@ -42,6 +42,7 @@ from producers.engine.kernel.table_rows import (
     Table,
 )
 from producers.engine.kernel.table_timers import deadline, schedule, set_cursor, unschedule
+from producers.engine.kernel.train import count, pass_train
 
 MAX_ENDS = number(16)
 """So many flows at most are looked at between two packets, so that a leap in time does not stop everything."""
@@ -71,7 +72,8 @@ def track(
     """
     if begin == 0:
         _release(table)
-    for packet in range(begin, len(facts)):
+    packet = begin
+    while packet < len(facts):
         if table.state[RECORDS] + _ROOM > len(table.records):
             return packet
         kind = facts[packet].kind
@@ -80,6 +82,13 @@ def track(
             _add(table, facts, packet, buffer, offset, captured, wire, time_ns, interface)
         else:
             facts[packet].slot = -1
+        packet += 1
+        if kind == _FLOW and facts[packet - 1].protocol == _TCP:
+            slot, until, first = number(facts[packet - 1].slot), table.state[DUE], packet
+            packet = pass_train(
+                table.flows, slot, facts, first, buffer, offset, captured, wire, time_ns, until
+            )
+            table.state[KINDS + _FLOW] += packet - first
     return len(facts)
 
 
@@ -108,7 +117,7 @@ def _add(
         found = _start(table, facts, packet, key, now, buffer, start)
         table.flows[found >> 1].interface = interface[packet]
     slot, side = found >> 1, 1 - (found & 1)
-    _count(table.flows, slot, side, facts, packet, wire[packet], now)
+    count(table.flows, slot, side, facts, packet, wire[packet], now)
     length = number(facts[packet].length)
     if facts[packet].fragment == _LATER:
         facts[packet].signature = table.flows[slot].signature
@@ -134,29 +143,6 @@ def _close(table: Table, slot: int, how: int) -> None:
     row.idle_ns = table.state[LINGER]
     unschedule(table, slot)
     schedule(table, slot, deadline(table, slot))
-
-
-@bare_inner
-def _count(flows: Any, slot: int, side: int, facts: Any, packet: int, wire: int, now: int) -> None:
-    """Tell the packet what was before it, then count it."""
-    row, fact = flows[slot], facts[packet]
-    fact.slot = slot
-    fact.uid = row.uid
-    fact.forward = 1 - side
-    fact.number = row.packets[0] + row.packets[1]
-    fact.flow_bytes = row.bytes[0] + row.bytes[1]
-    fact.sent_before = row.payload_bytes[side]
-    fact.sent_packets = row.payload_packets[side]
-    if row.packets[side] == 0:
-        row.ttl[side] = fact.ttl
-    row.packets[side] += 1
-    row.bytes[side] += wire
-    row.flags[side] |= fact.tcp_flags
-    if fact.length > 0:
-        row.payload_packets[side] += 1
-        row.payload_bytes[side] += fact.length
-    fact.answered = number(row.packets[0] > 0 and row.packets[1] > 0)
-    row.end_ns = max(row.end_ns, now)
 
 
 @bare_inner

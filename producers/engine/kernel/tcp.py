@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from producers.compiled import bare_inner
+from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.octets import number
 from producers.engine.kernel.table_rows import FIN_CLOSED, MAX_HOLES, RST_CLOSED
 
@@ -22,14 +22,14 @@ BACKWARD = ord("^")
 
 _LETTERS = np.frombuffer(b"SsHhAaDdFfRrTtWwQqIiGg", np.uint8)
 # Numbers of a type, because for a plain one that is passed on numba compiles the function once more.
-_SYN, _ANSWER, _ACK, DATA, _FIN, _RST, _AGAIN, _CLOSED, _ODD, _FLIPPED, _GAP = map(number, range(11))
-_NEXT, _FIRST = 1, 2
-_SENT, _ACCEPTED, _OVER = 1, 2, 3
+_SYN, _ANSWER, MORE, DATA, _FIN, _RST, _AGAIN, _CLOSED, _ODD, _FLIPPED, _GAP = map(number, range(11))
+NEXT, _FIRST = 1, 2
+_SENT, ACCEPTED, _OVER = 1, 2, 3
 _MASK, _HALF = 0xFFFF_FFFF, 0x8000_0000
 _WELL_KNOWN = 1024
 
 
-@bare_inner
+@inlined
 def distance(ahead: int, other: int) -> int:
     """How far a sequence number is ahead of another, modulo 2**32: negative if it is behind."""
     return ((ahead - other + _HALF) & _MASK) - _HALF
@@ -58,7 +58,7 @@ def see(flows: Any, slot: int, side: int, facts: Any, packet: int, now: int) -> 
     if length > 0:
         note(flows, slot, side, DATA)
     elif flags & (FIN | SYN | RST | ACK) == ACK:
-        note(flows, slot, side, _ACK)
+        note(flows, slot, side, MORE)
     if fact.window == 0 and flags & (FIN | SYN | RST) == 0:
         row.zero_windows += 1
         note(flows, slot, side, _CLOSED)
@@ -90,11 +90,11 @@ def _advance(flows: Any, slot: int, side: int, sequence: int, length: int, flags
     """Move the next expected sequence number on, or tell what comes late from what comes again."""
     row = flows[slot]
     end = sequence + length + (flags >> 1 & 1) + (flags & 1) & _MASK
-    if flags & SYN or row.known[side] & _NEXT == 0:
+    if flags & SYN or row.known[side] & NEXT == 0:
         if flags & SYN and row.known[side] & _FIRST and number(row.first[side]) == sequence:
             row.retransmits += 1
             return
-        row.known[side] |= _NEXT
+        row.known[side] |= NEXT
         row.next[side], row.advanced_ns[side], row.holes[side] = end, now, 0
         return
     expected = number(row.next[side])
@@ -176,11 +176,11 @@ def _handshake(flows: Any, slot: int, side: int, flags: int, acknowledgement: in
     """From the last SYN before the SYN-ACK to the initiator's first answer to it."""
     row = flows[slot]
     if flags & SYN:
-        if side == 0 and flags & ACK == 0 and row.handshake != _ACCEPTED:
+        if side == 0 and flags & ACK == 0 and row.handshake != ACCEPTED:
             row.handshake, row.syn_ns = _SENT, now
         elif side == 1 and flags & ACK and row.handshake == _SENT:
-            row.handshake = _ACCEPTED
-    elif side == 0 and flags & ACK and row.handshake == _ACCEPTED:
+            row.handshake = ACCEPTED
+    elif side == 0 and flags & ACK and row.handshake == ACCEPTED:
         row.handshake = _OVER
         if acknowledgement == (number(row.first[1]) + 1) & _MASK and now >= row.syn_ns:
             row.handshake_ns = now - row.syn_ns
@@ -190,7 +190,7 @@ def _handshake(flows: Any, slot: int, side: int, flags: int, acknowledgement: in
 def _acknowledged(flows: Any, slot: int, side: int, end: int) -> None:
     """What `side` sent by then has arrived at the other, whether it was seen or not."""
     row = flows[slot]
-    if row.known[side] & _NEXT == 0:
+    if row.known[side] & NEXT == 0:
         return
     unseen = distance(end, number(row.next[side]))
     if 1 < unseen <= MAX_UNSEEN:  # 1: a FIN that was not seen
@@ -229,7 +229,7 @@ def begins_anew(flows: Any, slot: int, side: int, sequence: int) -> bool:
         return bool(row.closed == FIN_CLOSED)
     if row.closed:
         return True
-    return bool(row.known[side] & _NEXT and abs(distance(sequence, number(row.next[side]))) > REACH)
+    return bool(row.known[side] & NEXT and abs(distance(sequence, number(row.next[side]))) > REACH)
 
 
 @bare_inner

@@ -5,7 +5,7 @@ outer flow where what is inside turns out to be no IP packet, so these functions
 """
 # ruff: noqa: PLR0911, PLR0913, PLR0917 - a dispatcher has a branch for each kind, and columns travel one by one
 
-from producers.compiled import inner
+from producers.compiled import bare_inner
 from producers.engine.kernel.layout import TUNNELS
 from producers.engine.kernel.links import (
     BRIDGED,
@@ -31,13 +31,13 @@ _IPIP, _GRE, _ETHERIP, _MPLS, _GTP, _TEREDO, _VXLAN, _AYIYA, _GENEVE = (
 _ERSPAN_2, _ERSPAN_3, _WCCP = 0x88BE, 0x22EB, 0x883E
 
 
-@inner
+@bare_inner
 def is_tunnel_port(port: int) -> bool:
     """Whether a UDP port, of either side, tells an encapsulation."""
     return port in (2152, 3544, 4789, 4790, 5072, 6081, 6635, 8472)
 
 
-@inner
+@bare_inner
 def inside(
     protocol: int, source_port: int, destination_port: int, buffer: Buffer, at: int, end: int, facts: Facts
 ) -> tuple[int, int, int]:
@@ -64,7 +64,7 @@ def inside(
     return tunnel, kind, place
 
 
-@inner
+@bare_inner
 def _by_port(port: int, buffer: Buffer, at: int, end: int, facts: Facts) -> tuple[int, Place]:
     """What UDP carries by one of `is_tunnel_port`."""
     if port == 2152:
@@ -84,14 +84,14 @@ def _by_port(port: int, buffer: Buffer, at: int, end: int, facts: Facts) -> tupl
     return _VXLAN, NO_IP
 
 
-@inner
+@bare_inner
 def _bridged(kind: int, buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     if kind == BRIDGED:
         return ethernet(buffer, at, end, facts)
     return network(kind, buffer, at, end, facts, INSIDE)
 
 
-@inner
+@bare_inner
 def _gre(buffer: Buffer, start: int, end: int, facts: Facts) -> Place:
     """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637)."""
     if end < start + 4:
@@ -116,7 +116,7 @@ def _gre(buffer: Buffer, start: int, end: int, facts: Facts) -> Place:
     return _bridged(kind, buffer, at, end, facts)
 
 
-@inner
+@bare_inner
 def _vxlan_gpe(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     """draft-ietf-nvo3-vxlan-gpe: the next protocol is in byte 3, whether its flag is set or forgotten."""
     if end < at + 8 or octet(buffer, at) & 0xC8 != 0x08:
@@ -129,7 +129,7 @@ def _vxlan_gpe(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     return ethernet(buffer, at + 8, end, facts) if following in (0, 3) else NO_IP
 
 
-@inner
+@bare_inner
 def _geneve(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     """RFC 8926."""
     if end < at + 8 or octet(buffer, at) >> 6:
@@ -137,7 +137,7 @@ def _geneve(buffer: Buffer, at: int, end: int, facts: Facts) -> Place:
     return _bridged(short(buffer, at + 2), buffer, at + 8 + (octet(buffer, at) & 0x3F) * 4, end, facts)
 
 
-@inner
+@bare_inner
 def _gtp_user(buffer: Buffer, start: int, end: int) -> Place:
     """3GPP TS 29.281: a T-PDU (message 255), after optional fields and extension headers."""
     if end < start + 8 or octet(buffer, start) & 0xF0 != 0x30 or octet(buffer, start + 1) != 0xFF:
@@ -155,7 +155,7 @@ def _gtp_user(buffer: Buffer, start: int, end: int) -> Place:
     return _versioned(buffer, at, end)
 
 
-@inner
+@bare_inner
 def _teredo(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 4380: authentication and origin indication may come before the IPv6 packet."""
     if end >= at + 4 and short(buffer, at) == 1:
@@ -165,7 +165,7 @@ def _teredo(buffer: Buffer, at: int, end: int) -> Place:
     return _versioned(buffer, at, end)
 
 
-@inner
+@bare_inner
 def _ayiya(buffer: Buffer, at: int, end: int) -> Place:
     """draft-massar-v6ops-ayiya: identity and signature have their lengths in the first two bytes."""
     if end < at + 8 or octet(buffer, at + 3) not in (4, 41):
@@ -174,7 +174,7 @@ def _ayiya(buffer: Buffer, at: int, end: int) -> Place:
     return _versioned(buffer, at + 8 + identity + signature, end)
 
 
-@inner
+@bare_inner
 def _versioned(buffer: Buffer, at: int, end: int) -> Place:
     """IP by its version, or nothing."""
     if at < end and octet(buffer, at) >> 4 in (4, 6):
