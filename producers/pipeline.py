@@ -24,6 +24,7 @@ from producers.decoders.records import Reader
 from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree
+from producers.decoders.tshark import asked
 from producers.decoders.unit import Place
 from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
@@ -70,13 +71,11 @@ class DecodePlan:
 def decode_plan() -> DecodePlan:
     """The plan for all datasets that are decoded from packets."""
     decoders = tuple(decoder_for(dataset) for dataset in datasets().values() if dataset.tshark is not None)
-    preferences: dict[str, str] = {}
     by_layer: dict[str, Decoder] = {}
     for decoder in decoders:
         if decoder.dataset.tshark is not None:
-            preferences |= decoder.dataset.tshark.preferences
             by_layer |= dict.fromkeys(decoder.dataset.tshark.protocols, decoder)
-    return DecodePlan(tuple(sorted(by_layer)), preferences, decoders, by_layer)
+    return DecodePlan(*asked(), decoders, by_layer)
 
 
 class Pipeline:

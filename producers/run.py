@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from producers.ahead import Ahead
 from producers.compiled import is_cached
 from producers.decoders.builder import EventBuilder
-from producers.decoders.pool import Limits, Pool, default_children, started
+from producers.decoders.pool import Limits, Pool
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark
 from producers.engine.engine import FlowEngine
@@ -24,14 +25,11 @@ from producers.engine.model import Accounting
 from producers.engine.policy.policy import LivePolicy
 from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
 from producers.sources import scan
-from producers.sources.opening import STDIN, Skipped, expand, open_path
+from producers.sources.opening import Skipped, expand, open_path
 from producers.sources.packet import Source
 from runtime.errors import NetflightError
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry, peak_rss_bytes
-
-# A capture of less, in bytes, is decoded sooner by one tshark than two can be started.
-_SMALL = 4 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +108,7 @@ class Runner:
 
     Errors of a source are in the outcome, not raised; what `emit` raises is, and the PolicyError of a wrong policy.
     `policy` is a shipped policy's name or a file, the settings' if empty; it is read again when it changes.
-    `tell` hears what a run waits for before it begins.
+    `tell` hears what a run waits for before it begins. `ahead` has the tsharks that were started already.
     """
 
     settings: Settings
@@ -121,6 +119,7 @@ class Runner:
     recorder: Recorder | None = None
     policy: str | Path = ""
     tell: Callable[[str], None] = _log.info
+    ahead: Ahead | None = None
 
     def run_paths(self, paths: Sequence[str]) -> Outcome:
         """Decode captures, folders and `-`, in their order."""
@@ -128,9 +127,8 @@ class Runner:
         outcome = Outcome(skipped=list(expanded.skipped), telemetry=self.telemetry)
         plan, policy = decode_plan(), self._policy()
         self._warm(policy)
-        ahead: list[Tshark] = []
         captures = expanded.captures
-        try:
+        with self._ahead() as ahead:
             for index, path in enumerate(captures):
                 if self.stop.is_set():
                     break
@@ -139,12 +137,10 @@ class Runner:
                 except NetflightError as error:
                     outcome.errors.append(error)
                     continue
-                children = ahead or self._children(plan, path)
-                ahead = self._children(plan, captures[index + 1]) if index + 1 < len(captures) else []
+                children = ahead.take(path)
+                if index + 1 < len(captures):
+                    ahead.prepare(captures[index + 1])
                 self._run(source, outcome, plan, policy, children)
-        finally:
-            for child in ahead:
-                child.close()
         return outcome
 
     def run_source(self, source: Source) -> Outcome:
@@ -152,18 +148,12 @@ class Runner:
         outcome = Outcome(telemetry=self.telemetry)
         plan, policy = decode_plan(), self._policy()
         self._warm(policy)
-        self._run(source, outcome, plan, policy, self._children(plan, STDIN))
+        with self._ahead() as ahead:
+            self._run(source, outcome, plan, policy, ahead.take(""))
         return outcome
 
-    def _children(self, plan: DecodePlan, path: str) -> list[Tshark]:
-        """Start the tsharks for a capture: as many as the settings say, one for a small file."""
-        file = Path(path)
-        small = path != STDIN and file.is_file() and file.stat().st_size < _SMALL
-        count = self.settings.tshark.children or (1 if small else default_children())
-        return started(self._starter(plan), count)
-
-    def _starter(self, plan: DecodePlan) -> Callable[[], Tshark]:
-        return partial(Tshark, plan.protocols, plan.preferences, self.settings.tshark.memory)
+    def _ahead(self) -> Ahead:
+        return self.ahead or Ahead(self.settings.tshark)
 
     def _policy(self) -> LivePolicy:
         return LivePolicy(self.policy or self.settings.policy, self.settings.local_networks)
@@ -187,7 +177,7 @@ class Runner:
         settings = self.settings
         quarantine = Quarantine(settings.state / "quarantine")
         pool = Pool(
-            self._starter(plan),
+            partial(Tshark, plan.protocols, plan.preferences, settings.tshark.memory),
             self.telemetry,
             children=children,
             quarantine=quarantine,

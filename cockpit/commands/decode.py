@@ -60,20 +60,20 @@ def decode(
 
     [dim]dumpcap -i eth0 -b filesize:100000 -b files:50 -w ring/eth0.pcapng & netflight decode --follow ring[/dim]
     """
-    from producers.run import Runner
+    from producers.ahead import Ahead
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import write_summary
 
     require_one_source("decode", paths, interface)
     settings = settings_for(namespace=namespace, sensor=sensor, policy=policy)
-    source = live_source(settings, paths, interface, capture_filter, follow=follow)
-    with (
-        Lines(output, live=source is not None) as lines,
-        stop_on_signals() as stop,
-        watching(quiet=quiet) as watch,
-    ):
-        runner = Runner(settings, lines.write, stop, watch, tell=tell)
-        outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
+    with Ahead(settings.tshark) as ahead, stop_on_signals() as stop, watching(quiet=quiet) as watch:
+        ahead.begin(paths or [])
+        from producers.run import Runner  # it takes a while, in which the tsharks start
+
+        source = live_source(settings, paths, interface, capture_filter, follow=follow)
+        with Lines(output, live=source is not None) as lines:
+            runner = Runner(settings, lines.write, stop, watch, tell=tell, ahead=ahead)
+            outcome = runner.run_source(source) if source is not None else runner.run_paths(paths or [])
         interrupted = stop.is_set() and source is None
     account(outcome, "decoded", quiet=quiet)
     write_summary(summary, outcome.summary())

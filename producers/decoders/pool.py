@@ -5,7 +5,6 @@ on the lane of what announced them. tshark keeps its state for ever: a lane whos
 hands over, new flows go to a new lane, and the old one ends when its flows are over, or after a while.
 """
 
-import os
 import select
 import time
 from collections import Counter
@@ -25,7 +24,6 @@ from producers.sources.packet import Block
 from runtime.errors import DecoderError
 from runtime.telemetry import Telemetry
 
-MAX_CHILDREN = 4
 # Decoding is given up after so many deaths of tshark with fewer answers between any two of them.
 _MAX_DEATHS = 20
 _ANSWERS_BETWEEN = 10_000
@@ -289,20 +287,3 @@ class Pool:
                 continue
             old.end()
             slot.old = None
-
-
-def default_children() -> int:
-    """How many children a pool has where nothing else is said: one per core, 1 to MAX_CHILDREN."""
-    return max(1, min(len(os.sched_getaffinity(0)), MAX_CHILDREN))
-
-
-def started(start: Callable[[], Tshark], count: int) -> list[Tshark]:
-    """Start the children of a pool ahead."""
-    children: list[Tshark] = []
-    try:
-        children.extend(start() for _ in range(count))
-    except BaseException:
-        for child in children:
-            child.close()
-        raise
-    return children

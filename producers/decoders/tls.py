@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
-from producers.decoders.certificates import certificate_fields
 from producers.decoders.convert import number
 from producers.decoders.ja4 import ClientHello, is_grease, ja4
 from producers.decoders.tables import name_of, name_or_number
@@ -84,6 +83,8 @@ class TlsDecoder(Decoder):
         return "OK" if established else ""
 
     def _read_certificates(self, parts: list[Unit], fields: dict[str, Any]) -> None:
+        from producers.decoders.certificates import certificate_fields  # noqa: PLC0415  # slow to load, seldom needed
+
         client_is_initiator = self.client_is_initiator(parts)
         for unit in reversed(parts):
             if unit.extra.kind == "certificate":

@@ -17,11 +17,11 @@ import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from producers.decoders.records import Splitter
-from producers.sources.write import preamble
 from runtime.errors import DecoderError
+from schemas.model import datasets
 
 _READ_SIZE = 1 << 20
 _PIPE_SIZE = 1 << 20
@@ -48,6 +48,20 @@ PREFERENCES = {
     "tcp.reassemble_out_of_order": "TRUE",
     "ip.defragment": "TRUE",
 }
+
+
+class Asked(NamedTuple):
+    """What tshark is to dissect, and the preferences it is to do so with."""
+
+    protocols: tuple[str, ...]
+    preferences: dict[str, str]
+
+
+def asked() -> Asked:
+    """What all datasets together ask tshark for."""
+    specs = [dataset.tshark for dataset in datasets().values() if dataset.tshark is not None]
+    preferences = {name: value for spec in specs for name, value in spec.preferences.items()}
+    return Asked(tuple(sorted({name for spec in specs for name in spec.protocols})), preferences)
 
 
 class TsharkEndedError(DecoderError):
@@ -83,6 +97,7 @@ class Tshark:
         self._gone = False
         self._silent = 0.0
         self._nudged = True
+        self._begun = False
         self._out: deque[memoryview] = deque()
         self._splitter = Splitter()
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
@@ -103,7 +118,6 @@ class Tshark:
         for pipe in (self._stdin, self._stdout):
             os.set_blocking(pipe.fileno(), False)
             _widen(pipe.fileno())
-        self.write(preamble())
 
     @property
     def output(self) -> int:
@@ -131,11 +145,19 @@ class Tshark:
 
     def write(self, data: bytes | memoryview, packets: int = 0) -> None:
         """Queue bytes of its input with so many packets in them; `data` is not copied."""
+        if not self._begun:
+            self._begun = True
+            self._begin()
         self._out.append(memoryview(data))
         self.backlog += len(data)
         self.pending += packets
         if packets:
             self._nudged = False
+
+    def _begin(self) -> None:
+        from producers.sources.write import preamble  # noqa: PLC0415  # loads numba, meanwhile it starts
+
+        self.write(preamble())
 
     def nudge(self) -> None:
         """Push the packets that wait in tshark's input buffer on; once is enough until more are written."""
