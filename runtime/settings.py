@@ -4,20 +4,14 @@ The environment wins over the file, and the command line over both: a command pa
 `Settings.load(**overrides)`.
 """
 
+import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    YamlConfigSettingsSource,
-)
 
 from runtime.errors import ConfigError
 
@@ -33,6 +27,7 @@ LOCAL_NETWORKS = (
     "fe80::/10",
     "::1/128",
 )
+_PREFIX = "NETFLIGHT_"
 NAMESPACE_PATTERN = r"^[a-z0-9][a-z0-9_]{0,62}$"
 
 
@@ -132,12 +127,13 @@ class RecorderSettings(_Section):
     margin: float = Field(default=300.0, ge=0)
 
 
-class Settings(BaseSettings):
-    """All settings. Nested names take two underscores: NETFLIGHT_KAFKA__BOOTSTRAP."""
+class Settings(BaseModel):
+    """All settings: what is given, then the environment, then the file, by name within each group.
 
-    model_config = SettingsConfigDict(
-        env_prefix="NETFLIGHT_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    Nested names take two underscores: NETFLIGHT_KAFKA__BOOTSTRAP.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     namespace: str = Field(default="default", pattern=NAMESPACE_PATTERN)
     sensor: str = Field(default_factory=socket.gethostname)
@@ -151,19 +147,8 @@ class Settings(BaseSettings):
     tshark: TsharkSettings = Field(default_factory=TsharkSettings)
     recorder: RecorderSettings = Field(default_factory=RecorderSettings)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # part of the signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # part of the signature
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What was typed, then the environment, then the file."""
-        file = os.environ.get("NETFLIGHT_CONFIG")
-        sources = (init_settings, env_settings)
-        return (*sources, YamlConfigSettingsSource(settings_cls, file)) if file else sources
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**_joined(_joined(_of_file(), _of_environment(type(self))), given))
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -182,5 +167,68 @@ class Settings(BaseSettings):
                 f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
             )
             raise ConfigError(f"settings: {places}", "see docs/settings.md") from error
-        except (SettingsError, yaml.YAMLError) as error:
+        except yaml.YAMLError as error:
             raise ConfigError(f"settings: {error}", "see docs/settings.md") from error
+
+
+def _joined(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both together, group by group; `above` wins."""
+    joined = dict(below)
+    for name, value in above.items():
+        known = joined.get(name)
+        joined[name] = _joined(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return joined
+
+
+def _of_file() -> dict[str, Any]:
+    """What the file says that NETFLIGHT_CONFIG names."""
+    file = os.environ.get("NETFLIGHT_CONFIG")
+    if not file or not Path(file).is_file():
+        return {}
+    told = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    if not isinstance(told, dict):
+        raise ConfigError(f"{file}: no names with values", "see docs/settings.md")
+    return told
+
+
+def _of_environment(model: type[BaseModel]) -> dict[str, Any]:
+    """What the environment says of a model's fields, a group as a whole before single names in it.
+
+    Upper and lower case are the same. Lists and objects are JSON; ConfigError where they are not.
+    """
+    told: dict[str, Any] = {}
+    places = [
+        (name[len(_PREFIX) :].lower().split("__"), text)
+        for name, text in os.environ.items()
+        if name.upper().startswith(_PREFIX)
+    ]
+    for place, text in sorted(places, key=lambda item: len(item[0])):
+        if place[0] not in model.model_fields:
+            continue  # another's: NETFLIGHT_DEBUG, for one
+        *groups, leaf = place
+        node = told
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"settings: {'.'.join(groups)}: not an object", "see docs/settings.md")
+        value = _value(model, place, text)
+        known = node.get(leaf)
+        node[leaf] = _joined(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return told
+
+
+def _value(model: type[BaseModel], place: list[str], text: str) -> Any:
+    """A variable's text as the field's type wants it: read as JSON where that is a group, a list or an object."""
+    kind: Any = model
+    for name in place:
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or name not in kind.model_fields:
+            return text  # one key of an object, or a name that is not known: validation tells
+        kind = kind.model_fields[name].annotation
+    if get_origin(kind) not in {list, dict} and not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"settings: {'.'.join(place)}: not JSON: {error}", "see docs/settings.md"
+        ) from error
