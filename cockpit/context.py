@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from runtime.settings import Settings
+from runtime.settings import Settings, state_dir
 
 
 def settings_for(**overrides: Any) -> Settings:
@@ -20,8 +20,8 @@ def _local_servers() -> dict[str, Any]:
         "elasticsearch": ("NETFLIGHT_ELASTICSEARCH__URLS", "urls"),
     }
     missing = {part: name for part, (variable, name) in wanted.items() if variable not in os.environ}
-    if not missing:
-        return {}
+    if not missing or not (state_dir() / "stacks" / "local" / "stack.json").is_file():
+        return {}  # without loading what stacks are made of
     from cockpit.stack import attach
 
     stack = attach()

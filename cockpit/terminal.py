@@ -97,13 +97,21 @@ def account(outcome: "Outcome", done: str, *, quiet: bool) -> None:
     packets, seconds = outcome.accounting, outcome.telemetry.seconds()
     note(
         f"{packets.read:,} packets read = {packets.in_flows:,} in flows + {packets.not_ip:,} not IP"
-        f" + {packets.malformed:,} malformed; {packets.dropped:,} dropped by the kernel"
+        f" + {packets.malformed:,} malformed"
+        + (f" + {packets.ignored:,} ignored by the policy" if packets.ignored else "")
+        + f"; {packets.dropped:,} dropped by the kernel"
     )
     events = {name.rpartition(".")[2]: n for name, n in outcome.telemetry.labels("events").items()}
     told = ", ".join(f"{name} {n:,}" for name, n in sorted(events.items(), key=lambda item: -item[1]))
     note(f"{sum(events.values()):,} events {done}" + (f": {told}" if told else ""))
     for reason, lost in outcome.telemetry.labels("undecoded").items():
         note(f"{lost:,} packets counted in flows but not decoded: {reason}")
+    for reason, lost in outcome.telemetry.labels("lost").items():
+        note(f"{lost:,} {reason}")
+    if any(outcome.restarts):
+        note(f"tshark was started again {sum(outcome.restarts):,} times")
+    if outcome.quarantined:
+        note(f"{len(outcome.quarantined):,} packets kept in quarantine: {_some(outcome.quarantined)}")
     if outcome.skipped:
         names = [f"{item.path} ({item.reason})" for item in outcome.skipped]
         note(f"{len(names):,} skipped, no captures: {_some(names)}")
