@@ -1,10 +1,12 @@
 """The real servers for the tests that ask for them: one stack a session, started when the first test wants it."""
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cockpit.stack import Stack, up
@@ -12,6 +14,11 @@ from runtime.kafka import admin, delete_topics
 from runtime.settings import KafkaSettings
 
 INTEGRATION = Path(__file__).parent / "integration"
+
+# What CI says depends on the commit alone; everybody else looks for new examples each time.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producers.engine.kernel.layout import FACTS, TUNNELS, Kind, Part, Signature
@@ -200,6 +200,7 @@ def uncompiled(policy: Policy) -> Policy:
     return policy
 
 
+@example(text="rules:\n- {name: a, when: 'icmp.type in [0, 3, 5, 8, 11]', then: drop}\n", seed=0)
 @given(text=policies(), seed=st.integers(0, 1 << 32))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_generated_code_decides_as_interpreted(tmp_path: Path, text: str, seed: int) -> None:

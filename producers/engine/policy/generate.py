@@ -269,7 +269,8 @@ class _Writer:
 
     def _among(self, code: str, term: Among) -> str:
         if (term.listed or len(term.ranges) > _MAX_INLINE) and term.field.high < _BITS:
-            return f"in_bits(tables, {self._bits(term)}, {code})"
+            words = (term.field.high >> 6) + 1
+            return f"in_bits(tables, {self._bits(term, words)}, {words}, {code})"
         return _any(
             f"{code} == {low}" if low == high else f"({code} >= {low} and {code} <= {high})"
             for low, high in term.ranges
@@ -287,11 +288,10 @@ class _Writer:
         found = f"in_ranges(tables, {start}, {address.high}, {address.low})"
         return _both(address.present, found)
 
-    def _bits(self, term: Among) -> int:
+    def _bits(self, term: Among, words: int) -> int:
         bits = 0
         for low, high in term.ranges:
             bits |= ((1 << (high - low + 1)) - 1) << low
-        words = (term.field.high >> 6) + 1
         return self._table(
             [(bits >> (64 * at)) & _HALF for at in range(words)], (term.field.high, term.listed)
         )

@@ -11,9 +11,11 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @inner
-def in_bits(tables: Any, start: int, value: Any) -> Any:
-    """Whether the bit of `value` is set in the bit set that begins at word `start`."""
+def in_bits(tables: Any, start: int, words: int, value: Any) -> Any:
+    """Whether the bit of `value` is set in the bit set of so many words that begins at word `start`."""
     position = np.int64(value)
+    if position >> 6 >= words:
+        return False
     return (tables[start + (position >> 6)] >> np.uint64(position & 63)) & np.uint64(1) != np.uint64(0)
 
 
