@@ -33,6 +33,7 @@ class Decoder:
         self.dataset = dataset
         self.transaction: Transaction = dataset.transaction
         self._columns = [_column(dataset, name) for name in dataset.fields if dataset.fields[name].tshark]
+        self._columns_of = {role: _columns_of(role, self._columns) for role in Role}
         self._wanted = self._all_wanted()
 
     def extra_fields(self) -> frozenset[str]:
@@ -93,10 +94,7 @@ class Decoder:
     def read(self, columns: Columns, role: Role) -> dict[str, Any]:
         """The ECS fields that the YAML reads from tshark's columns for a unit of this role."""
         fields: dict[str, Any] = {}
-        skip = {Role.REQUEST: Of.RESPONSE, Role.RESPONSE: Of.REQUEST}.get(role)
-        for column in self._columns:
-            if column.of is skip:
-                continue
+        for column in self._columns_of[role]:
             for name in column.tshark:
                 if name in columns:
                     value = _convert(column, columns[name])
@@ -119,6 +117,12 @@ def _column(dataset: Dataset, name: str) -> _Column:
             f"{dataset.name}.yaml: fields.{name}.convert: there is no converter {spec.convert!r}"
         )
     return _Column(name, spec.tshark, CONVERTERS[spec.convert], spec.array, spec.of)
+
+
+def _columns_of(role: Role, columns: list[_Column]) -> list[_Column]:
+    """The columns that are read from a unit of this role."""
+    skip = {Role.REQUEST: Of.RESPONSE, Role.RESPONSE: Of.REQUEST}.get(role)
+    return [column for column in columns if column.of is not skip]
 
 
 def _convert(column: _Column, values: list[str]) -> object:

@@ -65,7 +65,7 @@ class EventBuilder:
             event["event"]["outcome"] = "success" if status == "OK" else "failure"
         cut: list[str] = []
         for name, value in fields.items():
-            put(event, name, _capped(name, value, cut))
+            put(event, name, value if _fits(value) else _capped(name, value, cut))
         if cut:
             put(event, "netflight.field.truncated", cut)
         _add_copies(event)
@@ -288,11 +288,20 @@ def _add_related(
         event["related"] = related
 
 
+def _fits(value: Any) -> bool:
+    """Whether a value is within the size limits, as all but the hostile are."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT
+    if isinstance(value, list):
+        return len(value) <= MAX_ITEMS and all(map(_fits, value))
+    if isinstance(value, dict):
+        return all(map(_fits, value.values()))
+    return True
+
+
 def _capped(name: str, value: Any, cut: list[str]) -> Any:
     """A value within the size limits; what was cut is named in `cut`."""
-    if isinstance(value, str):
-        if len(value) <= MAX_TEXT:
-            return value
+    if isinstance(value, str) and len(value) > MAX_TEXT:
         cut.append(name)
         return value[:MAX_TEXT]
     if isinstance(value, list):

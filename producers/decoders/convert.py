@@ -5,6 +5,7 @@ A dataset names them in `convert:`. They never raise: what does not convert is n
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 from producers.decoders.tables import name_or_number
 
@@ -29,6 +30,7 @@ def _hex_number(text: str) -> str | None:
     return None if value is None else str(value)
 
 
+@lru_cache(maxsize=1 << 14)
 def ip(text: str) -> str | None:
     """An IPv4 or IPv6 address in its shortest form; one with a zone (`fe80::1%eth0`) is none beyond its host."""
     try:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from producers.decoders.base import Decoder
@@ -161,6 +162,7 @@ def _class(value: object) -> str:
     return name_or_number("dns_class", (number(str(value)) or 0) & 0x7FFF)
 
 
+@lru_cache(maxsize=1 << 14)
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
