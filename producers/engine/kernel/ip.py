@@ -6,7 +6,7 @@ A packet that cannot be read leaves its row as it was, so that an outer packet's
 
 import numpy as np
 
-from producers.compiled import bare_inner
+from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.layout import Fragment, Kind
 from producers.engine.kernel.links import IPV4, Facts
 from producers.engine.kernel.octets import Buffer, long, octet, short, word
@@ -56,7 +56,7 @@ def segment(
     return piece, name
 
 
-@bare_inner
+@inlined
 def network_layer(version: int, protocol: int, buffer: Buffer, at: int, facts: Facts, index: int) -> None:
     """Take down a packet's addresses, protocol and TTL or hop limit."""
     facts[index].kind = _FLOW
@@ -76,7 +76,7 @@ def network_layer(version: int, protocol: int, buffer: Buffer, at: int, facts: F
         facts[index].destination_low = long(buffer, at + 32)
 
 
-@bare_inner
+@inlined
 def tcp_layer(buffer: Buffer, start: int, at: int, last: int, facts: Facts, index: int) -> bool:
     """RFC 9293; options are not read, so they may be cut off. False if the header claims to be too short."""
     words = octet(buffer, at + 12)
@@ -96,7 +96,7 @@ def udp_layer(buffer: Buffer, start: int, at: int, last: int, facts: Facts, inde
     _ports(buffer, start, at, at + 8, last, facts, index)
 
 
-@bare_inner
+@inlined
 def _ports(buffer: Buffer, start: int, at: int, payload: int, last: int, facts: Facts, index: int) -> None:
     facts[index].ported = 1
     facts[index].source_port = short(buffer, at)

@@ -208,7 +208,9 @@ def _name(table: Table, slot: int, facts: Any, packet: int, key: Any, now: int) 
     table.state[UIDS] += 1
     row.uid = table.state[UIDS]
     row.hash = key
-    ended = table.ended[number(key) & (len(table.ended) - 1)]
+    # The place does not depend on the seed, or what is forgotten, and with it an ordinal, would be a matter of chance.
+    row.remembered = number(key_hash(_UNSEEDED, facts, packet)) & (len(table.ended) - 1)
+    ended = table.ended[row.remembered]
     if ended.hash == key and ended.start_ns == now:
         row.ordinal = ended.ordinal + 1
     row.tunnel = fact.tunnel
@@ -275,7 +277,7 @@ def _finish(table: Table, slot: int, reason: int, packet: int) -> None:
     """End a flow: its final record, and its row into limbo."""
     row, state = table.flows[slot], table.state
     _record(table, slot, packet, number(row.closed) if row.closed else reason)
-    ended = table.ended[number(row.hash) & (len(table.ended) - 1)]
+    ended = table.ended[row.remembered]
     ended.hash = row.hash
     ended.start_ns = row.start_ns
     ended.ordinal = row.ordinal

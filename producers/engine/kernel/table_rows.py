@@ -87,6 +87,7 @@ FLOW = np.dtype(
         ("final", "u1"),  # of a record: whether it is the flow's last
         # where it hangs
         ("hash", "u8"),
+        ("remembered", "u4"),  # where in `ended` it will be remembered
         ("second", "i8"),
         ("before", "i4"),
         ("after", "i4"),
