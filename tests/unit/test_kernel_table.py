@@ -236,3 +236,18 @@ def test_warming_changes_nothing() -> None:
     engine.warm()
     assert (engine.accounting, engine.open_flows) == (before, 1)
     assert is_cached()
+
+
+def test_what_is_forgotten_of_ended_flows_is_no_matter_of_chance() -> None:
+    flows = [datagram(0, port) for port in range(1, 12_001)]
+
+    def ordinals() -> list[tuple[int | None, int]]:
+        engine = FlowEngine()
+        engine.feed(as_block(flows))
+        assert len(list(engine.advance(1_000 * SECOND))) == len(flows)
+        engine.feed(as_block(flows))
+        return [(record.flow.source_port, record.flow.ordinal) for record in engine.close()]
+
+    once = ordinals()
+    assert sum(ordinal for _, ordinal in once) > 6_000  # most are remembered, not all
+    assert ordinals() == once

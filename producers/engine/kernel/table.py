@@ -48,6 +48,7 @@ MAX_ENDS = number(16)
 """So many flows at most are looked at between two packets, so that a leap in time does not stop everything."""
 _ROOM = MAX_ENDS + 4
 
+_UNSEEDED = np.uint64(0)
 _FLOW, _LATER = int(Kind.FLOW), int(Fragment.LATER)
 _NONE, _UNKNOWN = int(Part.NONE), int(Part.UNKNOWN)
 _ICMP, _TCP, _ICMPV6, _SCTP = 1, 6, 58, 132
