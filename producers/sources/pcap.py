@@ -52,7 +52,7 @@ class PcapReader:
         cursor[scan.POSITION], cursor[scan.COUNT] = start, 0
         limit = max_packet(self.interfaces[0].linktype)
         scan.pcap(buffer, end, self._swapped, self._head, self._unit_ns, limit, columns, cursor)
-        position, count, status, detail, _last = map(int, cursor)
+        position, count, status, detail, _last = cursor.tolist()
         columns[scan.INTERFACE, :count] = 0
         why = f"a packet of {detail:,} bytes is not possible" if status == scan.PACKET_LENGTH else ""
         return Scanned(count, position, again=status == scan.FULL, damage=why)
