@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from producers.engine.kernel.layout import DECODE, FACTS
 from producers.engine.kernel.parse import Datagrams, new_datagrams, parse
-from producers.engine.kernel.splice import splice
+from producers.engine.kernel.splice import new_streams, splice
 from producers.engine.kernel.table import expire, finish, track
 from producers.engine.kernel.table_index import grown, rehash
 from producers.engine.kernel.table_rows import (
@@ -75,6 +75,7 @@ class FlowEngine:
         self.policy = policy
         self._table = new_table(timeouts or Timeouts(), max_flows)
         self._datagrams = new_datagrams()
+        self._streams = new_streams()
         self._facts = np.zeros(PIECE, FACTS)
         self._names: dict[str, int] = {}
         self._known: OrderedDict[int, Flow] = OrderedDict()
@@ -113,7 +114,7 @@ class FlowEngine:
                 facts["verdict"] = DECODE
             else:
                 self.policy.decide(facts, piece)
-                splice(self._table.flows, facts)
+                splice(self._table.flows, facts, self._streams)
         self._account()
         return Rows(self._facts[:total], told.rows(), told.places())
 
@@ -121,7 +122,7 @@ class FlowEngine:
         """Compile all native code, or load it, by a packet that another engine takes; the policy decides none."""
         other = FlowEngine(max_flows=1)
         block = _frozen(block_of([RawPacket(1, 0, _ETHERNET, bytes(64), 64, "")]))
-        splice(other._table.flows, other.feed_rows(block).facts)  # one of its own kind
+        splice(other._table.flows, other.feed_rows(block).facts, other._streams)  # one of its own kind
         table = new_table(Timeouts(), 1)
         expire(table, 1, 0)
         finish(table, np.zeros(0, np.int64), 0)

@@ -1,6 +1,6 @@
 """What is handed over of a stream has no holes but those that the capture has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from producers.engine.kernel.layout import DECODE, FACTS, Kind
-from producers.engine.kernel.splice import splice
+from producers.engine.kernel.splice import new_streams, splice
 from tests.streams import TABLE
 
-FIN, SYN = 1, 2
+FIN, SYN, ACK = 1, 2, 16
 WRAP = 2**32
 
 
@@ -27,6 +27,7 @@ class Segment:
     acknowledgement: int = 0
     flags: int = 0
     uid: int = 1
+    turned: bool = False  # whether the flow takes the server for the initiator
 
 
 def spliced(segments: list[Segment], bases: tuple[int, int] = (0, 0), block: int = 10**9) -> NDArray[Any]:
@@ -39,9 +40,11 @@ def spliced(segments: list[Segment], bases: tuple[int, int] = (0, 0), block: int
         fact["sequence"] = (own + segment.sequence) % WRAP
         fact["acknowledgement"] = (other + segment.acknowledgement) % WRAP
         fact["verdict"] = DECODE if segment.decode else 0
-    table = np.zeros(1, TABLE)
+        ends = ((7, 40_000), (9, 80)) if segment.forward != segment.turned else ((9, 80), (7, 40_000))
+        (fact["source_low"], fact["source_port"]), (fact["destination_low"], fact["destination_port"]) = ends
+    table, streams = np.zeros(1, TABLE), new_streams()
     for at in range(0, len(facts), block):
-        splice(table, facts[at : at + block])
+        splice(table, facts[at : at + block], streams)
     return facts
 
 
@@ -115,9 +118,28 @@ def test_a_row_that_another_flow_got_begins_anew() -> None:
         Segment(True, 0, 100, True),
         Segment(True, 100, 1000, False),
         Segment(True, 1100, 10, True),
-        Segment(True, 7000, 10, True, uid=2),
+        Segment(True, 7000, 0, True, flags=SYN, uid=2),
+        Segment(True, 7001, 10, True, uid=2),
     ]
-    assert shifts(segments)[-1] == (0, 0)
+    assert shifts(segments)[-2:] == [(0, 0), (0, 0)]
+
+
+def test_a_connection_that_goes_on_as_another_flow_goes_on_where_it_was() -> None:
+    before = [
+        Segment(True, 0, 100, True),
+        Segment(False, 0, 50, True, acknowledgement=100),
+        Segment(False, 50, 1000, False, acknowledgement=100),
+    ]
+    asked = Segment(True, 100, 80, True, acknowledgement=1050, flags=ACK, uid=2)
+    answered = Segment(False, 1050, 50, True, acknowledgement=180, flags=ACK, uid=2)
+    assert shifts([*before, asked, answered])[-2:] == [(0, 1000), (1000, 0)]
+    more = [
+        replace(asked, sequence=180, acknowledgement=1100, uid=3),
+        replace(answered, sequence=1100, uid=3),
+    ]
+    turned = [replace(segment, forward=not segment.forward, turned=True) for segment in more]
+    told = spliced([*before, asked, answered, *turned], bases=(0, 0))
+    assert [int(fact["sequence_shift"]) for fact in told[-2:]] == [0, 1000]
 
 
 def test_the_late_packet_of_a_stretch_before_goes_back_to_it() -> None:

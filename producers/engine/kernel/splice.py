@@ -3,13 +3,19 @@
 tshark puts streams in order and waits for what is missing. So what we do not hand over is taken out of the stream:
 the sequence numbers after it are shifted back, and the other side's acknowledgements likewise. What is missing because
 it was never captured, or comes later, is another matter: that hole stays, and what fills it is handed over.
+
+A connection that pauses for longer than a flow may is another flow afterwards, but not for tshark. How far the streams
+of a pair of addresses and ports were moved is therefore remembered beyond its flow.
 """
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from producers.compiled import bare_entry, bare_inner
 from producers.engine.kernel.layout import DECODE, Fragment, Kind
-from producers.engine.kernel.octets import number
+from producers.engine.kernel.octets import number, spread
 
 SPLICE_FIELDS: list[tuple[Any, ...]] = [
     ("splice_uid", "i8"),  # the flow that the rest is about
@@ -25,18 +31,35 @@ SPLICE_FIELDS: list[tuple[Any, ...]] = [
 """What a flow's row needs for `splice`. Never to be cleared when a row is given to another flow: packets of the
 flow before may still wait for their turn in the block; `splice` itself tells the flows apart by `uid`."""
 
+STREAMS = np.dtype(
+    [
+        ("name", "u8"),  # of addresses and ports, the same for both directions; 0: none
+        ("begun", "u1", (2,)),  # the lower address and port first
+        ("end", "u4", (2,)),
+        ("shift", "u4", (2,)),
+    ],
+    align=True,
+)
+_STREAMS = 1 << 14
+
 _BEGUN, _SKIPPED, _CUT, _HOLE = 1, 2, 4, 8
 _FLOW, _WHOLE = int(Kind.FLOW), int(Fragment.NONE)
-_FIN, _SYN = 1, 2
+_FIN, _SYN, _ACK = 1, 2, 16
 _WRAP = 0xFFFFFFFF
+_PORT = np.uint64(48)
+
+
+def new_streams() -> NDArray[Any]:
+    """Memory for `splice`, empty. What has no room in it is forgotten, in every run alike."""
+    return np.zeros(_STREAMS, STREAMS)
 
 
 @bare_entry
-def splice(flows: Any, facts: Any) -> None:
+def splice(flows: Any, facts: Any, streams: Any) -> None:
     """Write `sequence_shift` and `acknowledgement_shift` of a block's packets; runs after the policy's verdicts.
 
-    `flows` is the table (dtype with SPLICE_FIELDS) that `slot` of the rows of `facts` counts in. A packet that
-    fills a hole in what was handed over gets DECODE, whatever the policy said.
+    `flows` is the table (dtype with SPLICE_FIELDS) that `slot` of the rows of `facts` counts in, `streams` comes
+    from `new_streams`. A packet that fills a hole in what was handed over gets DECODE, whatever the policy said.
     """
     for index in range(len(facts)):
         fact = facts[index]
@@ -45,14 +68,18 @@ def splice(flows: Any, facts: Any) -> None:
         if fact.kind != _FLOW or fact.protocol != 6 or fact.slot < 0 or fact.fragment != _WHOLE:
             continue
         flow = flows[fact.slot]
+        side = 1 - number(fact.forward)
         if flow.splice_uid != fact.uid:
             _forget(flow, fact.uid)
-        side = 1 - number(fact.forward)
+            if not fact.tcp_flags & _SYN:
+                _recall(flow, fact, side, streams)
         if fact.length > 0 and not fact.verdict & DECODE:
             _skip(flow, fact, side)
         if fact.verdict & DECODE:
             fact.sequence_shift = _hand_over(flow, fact, side)
             fact.acknowledgement_shift = _shift_at(flow, 1 - side, number(fact.acknowledgement))
+            if fact.length > 0 or fact.tcp_flags & _SYN:
+                _remember(flow, fact, side, streams)
 
 
 @bare_inner
@@ -69,6 +96,51 @@ def _forget(flow: Any, uid: int) -> None:
     for side in range(2):
         flow.splice_state[side] = 0
         flow.splice_shift[side] = 0
+
+
+@bare_inner
+def _end(high: Any, low: Any, port: Any) -> Any:
+    """A number for an address and port."""
+    return spread(low ^ spread(high ^ (np.uint64(port) << _PORT)))
+
+
+@bare_inner
+def _remember(flow: Any, fact: Any, side: int, streams: Any) -> None:
+    """Note how far the streams of a packet's addresses and ports have come and were moved."""
+    sender = _end(fact.source_high, fact.source_low, fact.source_port)
+    receiver = _end(fact.destination_high, fact.destination_low, fact.destination_port)
+    name = spread(sender + receiver)
+    stream = streams[number(name) & (len(streams) - 1)]
+    stream.name = name
+    first = side if sender < receiver else 1 - side
+    for at in range(2):
+        own = first if at == 0 else 1 - first
+        stream.begun[at] = flow.splice_state[own] & _BEGUN
+        stream.end[at] = flow.splice_end[own]
+        stream.shift[at] = flow.splice_shift[own]
+
+
+@bare_inner
+def _recall(flow: Any, fact: Any, side: int, streams: Any) -> None:
+    """Begin a flow in the middle of a connection where the flow before it has ended; what lies between was skipped."""
+    sender = _end(fact.source_high, fact.source_low, fact.source_port)
+    receiver = _end(fact.destination_high, fact.destination_low, fact.destination_port)
+    name = spread(sender + receiver)
+    stream = streams[number(name) & (len(streams) - 1)]
+    if stream.name != name:
+        return
+    first = side if sender < receiver else 1 - side
+    for at in range(2):
+        own = first if at == 0 else 1 - first
+        if not stream.begun[at]:
+            continue
+        flow.splice_state[own] = _BEGUN
+        flow.splice_end[own] = stream.end[at]
+        flow.splice_shift[own] = stream.shift[at]
+        reached = number(fact.sequence if own == side else fact.acknowledgement)
+        if (own == side or fact.tcp_flags & _ACK) and _after(reached, number(stream.end[at])) > 0:
+            flow.splice_skipped[own] = reached
+            flow.splice_state[own] |= _SKIPPED
 
 
 @bare_inner
