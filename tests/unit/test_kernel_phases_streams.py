@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.engine.kernel.layout import Part
+from producers.engine.kernel.phases_state import MISSES
 from tests.streams import Packet, chunked, hello, parts, record, ssh_packet
 
 UNKNOWN, HEAD, BODY, ENCRYPTED = Part.UNKNOWN, Part.HEAD, Part.BODY, Part.ENCRYPTED
@@ -155,10 +156,15 @@ def test_http_cut_anywhere(
 def test_no_damage_hides_a_head(
     turns: list[tuple[bool, list[Stretch]]], bases: tuple[int, int], cuts: list[int], data: st.DataObject
 ) -> None:
-    """Segments that are late, lost or sent twice: a segment with a byte of a head is never taken for bulk."""
+    """Segments that are late, lost or sent twice: no segment with a byte of a head is taken for bulk.
+
+    That is promised until a stream has not been found again for MISSES packets.
+    """
     packets = labelled(turns, bases, cuts)
-    for _ in range(data.draw(st.integers(1, 5))):
+    first = len(packets)
+    for turn in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(packets) - 1))
+        first = min(first, at - turn)  # what was taken out before has moved the rest
         match data.draw(st.sampled_from(["late", "lost", "twice"])):
             case "late":
                 packets.insert(min(at + data.draw(st.integers(1, 6)), len(packets)), packets.pop(at))
@@ -167,5 +173,5 @@ def test_no_damage_hides_a_head(
             case _:
                 packets.insert(min(at + data.draw(st.integers(1, 6)), len(packets)), packets[at])
     found = parts([each.packet for each in packets])
-    hidden = [at for at, each in enumerate(packets) if each.part == HEAD and found[at] not in (HEAD, UNKNOWN)]
-    assert not hidden
+    heads = [at for at, each in enumerate(packets[: max(first, 0) + MISSES]) if each.part == HEAD]
+    assert not [at for at in heads if found[at] not in (HEAD, UNKNOWN)]
