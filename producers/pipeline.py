@@ -24,7 +24,6 @@ from producers.decoders.records import Reader
 from producers.decoders.registry import decoder_for
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree
-from producers.decoders.tshark import asked
 from producers.decoders.unit import Place
 from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
@@ -60,10 +59,8 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """What tshark is asked for, and which decoders read which of its layers."""
+    """Which decoders read which of tshark's layers."""
 
-    protocols: tuple[str, ...]
-    preferences: dict[str, str]
     decoders: tuple[Decoder, ...]
     by_layer: dict[str, Decoder] = field(default_factory=dict)
 
@@ -75,7 +72,7 @@ def decode_plan() -> DecodePlan:
     for decoder in decoders:
         if decoder.dataset.tshark is not None:
             by_layer |= dict.fromkeys(decoder.dataset.tshark.protocols, decoder)
-    return DecodePlan(*asked(), decoders, by_layer)
+    return DecodePlan(decoders, by_layer)
 
 
 class Pipeline:

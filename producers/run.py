@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,7 @@ class Runner:
                 children = ahead.take(path)
                 if index + 1 < len(captures):
                     ahead.prepare(captures[index + 1])
-                self._run(source, outcome, plan, policy, children)
+                self._run(source, outcome, plan, policy, ahead, children)
         return outcome
 
     def run_source(self, source: Source) -> Outcome:
@@ -149,7 +148,7 @@ class Runner:
         plan, policy = decode_plan(), self._policy()
         self._warm(policy)
         with self._ahead() as ahead:
-            self._run(source, outcome, plan, policy, ahead.take(""))
+            self._run(source, outcome, plan, policy, ahead, ahead.take(""))
         return outcome
 
     def _ahead(self) -> Ahead:
@@ -165,19 +164,20 @@ class Runner:
         FlowEngine(max_flows=1, policy=policy).warm()
         scan.warm()
 
-    def _run(
+    def _run(  # noqa: PLR0913, PLR0917  # its parts, each named
         self,
         source: Source,
         outcome: Outcome,
         plan: DecodePlan,
         policy: LivePolicy,
+        ahead: Ahead,
         children: list[Tshark],
     ) -> None:
         before = outcome.accounting.read
         settings = self.settings
         quarantine = Quarantine(settings.state / "quarantine")
         pool = Pool(
-            partial(Tshark, plan.protocols, plan.preferences, settings.tshark.memory),
+            ahead.start,
             self.telemetry,
             children=children,
             quarantine=quarantine,
