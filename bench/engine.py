@@ -1,9 +1,9 @@
-"""Complete flow records of a capture, on one core: our engine against nfstream.
+"""Complete flow records of a capture: our engine against nfstream.
 
-Both read the same file from the page cache and make every flow's record. nfstream runs in its lightest
-configuration for plain flow records: no protocol recognition, no statistics, one meter, our timeouts. It runs
-in two processes of its own, here on the same core, as ours is in one. Start-up and compiled code are not timed
-on our side, nor is Python's start on theirs.
+Both read the same file from the page cache and make every flow's record, once with all of the machine's cores and once
+held on one. nfstream runs in its lightest configuration for plain flow records: no protocol recognition, no
+statistics, our timeouts, and as many meters as it chooses for the machine (on one core: one). Start-up and compiled
+code are not timed on our side, nor is Python's start on theirs.
 """
 
 import contextlib
@@ -11,10 +11,12 @@ import io
 import os
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench.support import captures
-from bench.support.measure import in_child, in_turn, pin_to_one_core, tell
+from bench.support.measure import in_child, in_turn, tell
 from bench.support.report import Options, Report, Row
 
 _TIMEOUTS = {"idle_timeout": 300, "active_timeout": 1800}
@@ -22,46 +24,60 @@ _NFSTREAM = {
     "n_dissections": 0,
     "statistical_analysis": False,
     "splt_analysis": 0,
-    "n_meters": 1,
     **_TIMEOUTS,
 }
 
 
 def run(options: Options) -> Report:
-    """Packets per second of both, and their ratio: how many times faster ours is."""
+    """Packets per second of both, and their ratio: how many times faster ours is, with all cores and on one."""
     path = captures.named(options.capture) if options.capture else captures.bulk()
     captures.warm(path)
-    ours, theirs = in_turn(
-        lambda: in_child("bench.engine", "ours", str(path)),
-        lambda: in_child("bench.engine", "theirs", str(path)),
-        options.runs,
-    )
-    for side in (ours, theirs):
-        side["packets_per_second"] = round(ours["packets"] / side["seconds"])
-    ratio = round(theirs["seconds"] / ours["seconds"], 2)
+    cores = len(os.sched_getaffinity(0))
+    free = _compared(path, cores, options.runs)
+    alone = _compared(path, 1, options.runs)
+    ours, theirs, ratio = free["ours"], free["theirs"], free["ratio"]
     figures = {
         "bench": "engine",
         "capture": str(path),
         "packets": ours["packets"],
-        "packets_per_second": ours["packets_per_second"],
-        "bits_per_second": round(ours["bytes"] * 8 / ours["seconds"]),
-        "ratio": ratio,
-        "ours": ours,
-        "theirs": {"name": theirs.pop("name"), "options": _NFSTREAM, **theirs},
+        "packets_per_second": alone["ours"]["packets_per_second"],
+        "bits_per_second": round(ours["bytes"] * 8 / alone["ours"]["seconds"]),
+        **free,
+        "one_core": alone,
     }
     rows = [
-        _row("packets/s", "packets_per_second", ours, theirs, f"{ratio:.1f}"),
-        Row("seconds", f"{ours['seconds']:.3f}", f"{theirs['seconds']:.3f}"),
+        Row(f"packets/s, {cores} cores", *_told("packets_per_second", ours, theirs), f"{ratio:.1f}"),
+        Row(
+            "packets/s, one core",
+            *_told("packets_per_second", alone["ours"], alone["theirs"]),
+            f"{alone['ratio']:.1f}",
+        ),
+        Row(f"seconds, {cores} cores", f"{ours['seconds']:.3f}", f"{theirs['seconds']:.3f}"),
         Row("processor seconds", f"{ours['cpu_seconds']:.2f}", f"{theirs['cpu_seconds']:.2f}"),
-        _row("flows", "flows", ours, theirs),
-        _row("packets in flows", "in_flows", ours, theirs),
-        Row("Gb/s", f"{figures['bits_per_second'] / 1e9:.1f}"),
+        Row("flows", *_told("flows", ours, theirs)),
+        Row("packets in flows", *_told("in_flows", ours, theirs)),
+        Row("Gb/s, one core", f"{figures['bits_per_second'] / 1e9:.1f}"),
     ]
-    return Report(f"engine: flow records of {path.name}, {ours['packets']:,} packets", figures, rows)
+    return Report(f"engine: {ours['packets']:,} packets of {path.name}", figures, rows)
 
 
-def _row(what: str, name: str, ours: dict[str, Any], theirs: dict[str, Any], ratio: str = "") -> Row:
-    return Row(what, f"{ours[name]:,}", f"{theirs[name]:,}", ratio)
+def _compared(path: Path, cores: int, runs: int) -> dict[str, Any]:
+    """Both sides in turn, each in a process that has so many cores."""
+    meters = 1 if cores == 1 else 0  # 0: nfstream chooses
+    ours, theirs = in_turn(
+        lambda: in_child("bench.engine", "ours", str(path), cores=cores),
+        lambda: in_child("bench.engine", "theirs", str(path), str(meters), cores=cores),
+        runs,
+    )
+    for side in (ours, theirs):
+        side["packets_per_second"] = round(ours["packets"] / side["seconds"])
+    ratio = round(theirs["seconds"] / ours["seconds"], 2)
+    theirs = {"name": theirs.pop("name"), "options": {**_NFSTREAM, "n_meters": meters}, **theirs}
+    return {"cores": cores, "ratio": ratio, "ours": ours, "theirs": theirs}
+
+
+def _told(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, str]:
+    return f"{ours[name]:,}", f"{theirs[name]:,}"
 
 
 def ours(path: str) -> dict[str, Any]:
@@ -92,14 +108,14 @@ def ours(path: str) -> dict[str, Any]:
     return {**spent, "packets": packets, "bytes": size, "flows": flows, "in_flows": in_flows}
 
 
-def theirs(path: str) -> dict[str, Any]:
+def theirs(path: str, meters: str) -> dict[str, Any]:
     """The same by nfstream."""
     import nfstream  # type: ignore[import-untyped]  # noqa: PLC0415  # as above
 
     flows = in_flows = 0
     begin, cpu = time.perf_counter(), _cpu_seconds()
     with contextlib.redirect_stdout(io.StringIO()):  # it tells there how many meters it takes
-        for flow in nfstream.NFStreamer(source=path, **_NFSTREAM):
+        for flow in nfstream.NFStreamer(source=path, n_meters=int(meters), **_NFSTREAM):
             flows += 1
             in_flows += flow.bidirectional_packets
     spent = {"seconds": time.perf_counter() - begin, "cpu_seconds": _cpu_seconds() - cpu}
@@ -112,5 +128,5 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    pin_to_one_core()
-    tell({"ours": ours, "theirs": theirs}[sys.argv[1]](sys.argv[2]))
+    side: Callable[..., dict[str, Any]] = {"ours": ours, "theirs": theirs}[sys.argv[1]]
+    tell(side(*sys.argv[2:]))

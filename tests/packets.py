@@ -58,14 +58,16 @@ class Pieces:
         return len(piece)
 
 
-def reading(capture: bytes, step: int = 1 << 20, window: int = 1 << 16) -> Reading:
+def reading(capture: bytes, step: int = 1 << 20, window: int = 1 << 16, *, ahead: bool = False) -> Reading:
     """A capture at hand being read."""
-    return Reading(Pieces(capture, step), "capture", reader_for, window=window)
+    return Reading(Pieces(capture, step), "capture", reader_for, ahead=ahead, window=window)
 
 
-def read(capture: bytes, step: int = 1 << 20, window: int = 1 << 16) -> list[RawPacket]:
+def read(
+    capture: bytes, step: int = 1 << 20, window: int = 1 << 16, *, ahead: bool = False
+) -> list[RawPacket]:
     """All packets, read in pieces of `step` bytes."""
-    return [packet for block in reading(capture, step, window).blocks() for packet in block]
+    return [packet for block in reading(capture, step, window, ahead=ahead).blocks() for packet in block]
 
 
 def address(text: str) -> bytes:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,23 @@ def best(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**fastest, "runs": [figures["seconds"] for figures in runs]}
 
 
-def in_child(module: str, *arguments: str) -> dict[str, Any]:
+def in_child(module: str, *arguments: str, cores: int = 0) -> dict[str, Any]:
     """Run `python -m MODULE ARGUMENTS` to its end; what it prints last is one line of JSON with its figures.
 
+    It and its children have so many cores, the last ones, as the first has more of others' work; 0: all there are.
     Raises NetflightError with what it said where it fails.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    held = sorted(os.sched_getaffinity(0))[-cores:]
     argv = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
-        argv, capture_output=True, text=True, env=environment, check=False, timeout=_LIMIT_SECONDS
+        argv,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=_LIMIT_SECONDS,
+        preexec_fn=partial(os.sched_setaffinity, 0, held),
     )
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
@@ -70,11 +79,6 @@ def wall_time(argv: Sequence[str | Path]) -> dict[str, Any]:
             f"{Path(argv[0]).name}: exit {done.returncode}: {said[-1] if said else 'no word'}"
         )
     return {"seconds": round(seconds, 3)}
-
-
-def pin_to_one_core() -> None:
-    """Let this process and its children run on one core: the last, as the first has more of others' work."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def resident_bytes() -> int:

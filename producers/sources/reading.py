@@ -1,13 +1,17 @@
 """One capture being read: bytes of a feed come into a window, scanners find the packets, blocks go out.
 
 A window is filled, scanned where it lies, and handed out in slices; what is left of a packet at its end moves on to
-the next. Nothing that was handed out is written to again.
+the next. Nothing that was handed out is written to again. A capture that does not come in real time is read ahead: a
+thread fills the next window while this one is worked on.
 """
 
 import mmap
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +29,10 @@ LINGER_SECONDS = 0.02
 """How long a stream that comes in real time is gathered, from its first bytes on, before its packets go on."""
 MAGIC_LENGTH = 4
 _LEAST_ROOM = 1 << 16
-_BUFFERS = 4
+_GAP = 1 << 17
+"""The room in front of what is read ahead, for the rest of a packet; a longer rest moves both to another buffer."""
+_WINDOWS_AHEAD = 2  # with one, the thread waits at every window for the next to be asked for
+_BUFFERS = 6
 # What sys.getrefcount says of a buffer that only the list and the loop over it hold.
 _UNSHARED = 3
 
@@ -96,18 +103,30 @@ class Window:
             size, end = self._size, _pages(len(rest))
             while size - end < max(least, size // 4):
                 size *= 2
-            buffer = self._free(size)
+            buffer = self.free(size)
             begin = end - len(rest)
             buffer[begin:end] = rest
             self.buffer, self.start, self.end = buffer, begin, end
         return self.buffer[self.end :].data
 
-    def _free(self, size: int) -> NDArray[np.uint8]:
+    def move_on(self, buffer: NDArray[np.uint8], begin: int, end: int) -> None:
+        """Go on with what another buffer holds between two places, which what is not yet scanned is put before."""
+        rest = self.buffer[self.start : self.end]
+        if len(rest) > begin:
+            read, begin = buffer[begin:end], _pages(len(rest))
+            end = begin + len(read)
+            buffer = _new_buffer(end)
+            buffer[begin:] = read
+        buffer[begin - len(rest) : begin] = rest
+        self.buffer, self.start, self.end = buffer, begin - len(rest), end
+
+    def free(self, size: int = 0) -> NDArray[np.uint8]:
         """A buffer that no block has a part in any more, or a new one; it begins with a page.
 
         Memory that was written to lately is in the processor's cache, and new memory is cleared by the kernel first:
         reading takes half the time.
         """
+        size = size or self._size
         if size != self._size:
             return _new_buffer(size)
         for buffer in self._buffers:
@@ -128,11 +147,53 @@ def _new_buffer(size: int) -> NDArray[np.uint8]:
     return np.frombuffer(mmap.mmap(-1, size), dtype=np.uint8)
 
 
+class _Ahead:
+    """Fills the next window in a thread, which reads and unpacks without holding up the others."""
+
+    def __init__(self, feed: Feed, window: Window) -> None:
+        self._feed, self._window = feed, window
+        self._thread = ThreadPoolExecutor(1, "read-ahead")
+        self._coming = deque(self._begin() for _ in range(_WINDOWS_AHEAD))
+
+    def gather(self) -> bool:
+        """Wait for the next window and go on with it; False at the end, and then the error there was."""
+        window, (buffer, coming) = self._window, self._coming.popleft()
+        filled, error = coming.result()
+        window.move_on(buffer, _GAP, _GAP + filled)
+        if error is not None:
+            raise error
+        if _GAP + filled < len(buffer):
+            return False
+        del buffer  # so that it is known to be free once its blocks are gone
+        self._coming.append(self._begin())
+        return True
+
+    def close(self) -> None:
+        """End the thread, which may be filling a window."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _begin(self) -> "tuple[NDArray[np.uint8], Future[tuple[int, Exception | None]]]":
+        buffer = self._window.free()
+        return buffer, self._thread.submit(_fill, self._feed, buffer[_GAP:].data)
+
+
+def _fill(feed: Feed, room: memoryview) -> tuple[int, Exception | None]:
+    """Read until the room is full or the feed ends: how many bytes it has got, and the error that ended it."""
+    filled = 0
+    try:
+        while filled < len(room) and (got := feed.read_into(room[filled:], POLL_SECONDS)) != 0:
+            filled += got or 0
+    except (CaptureError, BrokenStreamError) as error:
+        return filled, error
+    return filled, None
+
+
 class Reading:
     """The blocks of one capture. The first packet is frame `first_frame`.
 
     `paced` says that the feed's bytes come in real time: then packets go on as they come, and an empty block
-    says that nothing came for a while. `reader_for` gives the reader for a capture's first four bytes.
+    says that nothing came for a while. `ahead` has another thread read, which pays where there is more than a
+    window. `reader_for` gives the reader for a capture's first four bytes.
     """
 
     def __init__(  # noqa: PLR0913  # what differs between sources, each named
@@ -142,12 +203,14 @@ class Reading:
         reader_for: Callable[[bytes, str], Reader],
         *,
         paced: bool = False,
+        ahead: bool = False,
         first_frame: int = 1,
         window: int = WINDOW,
     ) -> None:
         self._feed, self._name, self._reader_for, self._paced = feed, name, reader_for, paced
         self._first_frame = first_frame
-        self._window = Window(window)
+        self._ahead = ahead
+        self._window = Window(window + _GAP if ahead else window)
         self._scanned = 0
         self._columns = np.empty((5, BLOCK_PACKETS), dtype=np.int64)
         self.reader: Reader | None = None
@@ -161,11 +224,7 @@ class Reading:
     def blocks(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Block]:
         """Yield the packets, until the end or until `stopped`; CaptureError if the stream is damaged or cut off."""
         try:
-            while not stopped():
-                more = self._gather()
-                yield from self._complete(stopped)
-                if not more:
-                    break
+            yield from self._windows(stopped)
         except (CaptureError, BrokenStreamError) as error:
             yield from self._complete(stopped)
             if isinstance(error, BrokenStreamError):
@@ -173,6 +232,16 @@ class Reading:
             raise
         if not stopped():
             self._finish()
+
+    def _windows(self, stopped: Callable[[], bool]) -> Iterator[Block]:
+        """Fill and scan one window after the other, until the end or until `stopped`."""
+        ahead = _Ahead(self._feed, self._window) if self._ahead else None
+        with closing(ahead) if ahead else nullcontext():
+            while not stopped():
+                more = ahead.gather() if ahead else self._gather()
+                yield from self._complete(stopped)
+                if not more:
+                    break
 
     def _gather(self) -> bool:
         """Fill the window, as far as bytes come in time; False at the end."""

@@ -61,7 +61,12 @@ class StreamSource(ABC):
         """Yield the packets in blocks; then CaptureError if the stream is damaged or cut off."""
         with self.opened() as feed:
             self._reading = Reading(
-                Unpacked(feed), self.name, reader_for, paced=self.paced, window=self._window()
+                Unpacked(feed),
+                self.name,
+                reader_for,
+                paced=self.paced,
+                ahead=not self.paced and self._window() == WINDOW,
+                window=self._window(),
             )
             for block in self._reading.blocks(self._over):
                 if self.live or len(block):

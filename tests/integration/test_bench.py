@@ -45,7 +45,11 @@ def test_engine_tells_the_flows_of_both_sides_and_their_ratio() -> None:
     assert 0 < theirs["in_flows"] <= ours["in_flows"]
     assert min(ours["flows"], theirs["flows"]) > 0
     assert told["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"], rel=0.01)
-    assert told["packets_per_second"] == pytest.approx(PACKETS / ours["seconds"], rel=0.01)
+    alone = told["one_core"]
+    assert alone["cores"] == 1
+    assert alone["theirs"]["options"]["n_meters"] == 1
+    assert alone["ratio"] == pytest.approx(alone["theirs"]["seconds"] / alone["ours"]["seconds"], rel=0.01)
+    assert told["packets_per_second"] == pytest.approx(PACKETS / alone["ours"]["seconds"], rel=0.01)
     assert told["bits_per_second"] > 0
 
 

@@ -37,18 +37,19 @@ def compiled() -> None:
 
 
 @given(
-    PACKETS,
-    st.sampled_from("<>"),
-    st.sampled_from([0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34]),
-    st.integers(1, 99),
-    st.integers(8, 999),
+    packets=PACKETS,
+    order=st.sampled_from("<>"),
+    magic=st.sampled_from([0xA1B2C3D4, 0xA1B23C4D, 0xA1B2CD34]),
+    step=st.integers(1, 99),
+    window=st.integers(8, 999),
+    ahead=st.booleans(),
 )
 def test_pcap_in_any_order_and_unit_read_in_any_pieces_gives_its_packets(
-    packets: list[Packet], order: str, magic: int, step: int, window: int
+    *, packets: list[Packet], order: str, magic: int, step: int, window: int, ahead: bool
 ) -> None:
     unit = 1 if magic == 0xA1B23C4D else 1000
     expected = [(time_ns // unit * unit, data, wire) for time_ns, data, wire in packets]
-    got = read(pcap(packets, order, magic), step, window)
+    got = read(pcap(packets, order, magic), step, window, ahead=ahead)
     assert seen(got) == expected
     assert [packet.frame for packet in got] == list(range(1, len(packets) + 1))
 

@@ -135,6 +135,7 @@ def test_the_longest_packet_is_the_one_that_tshark_reads(tmp_path: Path) -> None
     ):
         with pytest.raises(CaptureError, match=r"damaged .a packet of 262,145 bytes is not possible"):
             read(capture)
+    assert len(read(pcap([(0, longest, 1)] * 9), window=4096, ahead=True)) == 9
     large = np.random.default_rng(4).bytes(5_000_001)
     path = tmp_path / "usb.pcapng"
     path.write_bytes(section() + interface("<", USB_LINUX) + enhanced(0, 0, large, 1) * 2)
