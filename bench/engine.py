@@ -11,7 +11,6 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,5 +127,4 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    side: Callable[..., dict[str, Any]] = {"ours": ours, "theirs": theirs}[sys.argv[1]]
-    tell(side(*sys.argv[2:]))
+    tell(ours(sys.argv[2]) if sys.argv[1] == "ours" else theirs(*sys.argv[2:]))
