@@ -22,9 +22,10 @@ from producers.decoders.lane import Lane
 from producers.decoders.pool import Pool
 from producers.decoders.records import Reader
 from producers.decoders.registry import decoder_for
+from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree
-from producers.decoders.unit import Place
+from producers.decoders.unit import Place, Unit
 from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.sources.packet import Block, Source
@@ -41,6 +42,7 @@ Waiting = tuple[Lane, int, int, Flow | None, bool, int, str]
 _MAX_BACKLOG = 8 << 20
 _MAX_WAITING = 40_000
 _MAX_PROTOCOLS = 16
+_MAX_SHOWN = 1000  # credentials remembered per flow
 _QUIET_SECONDS = 0.2
 _FLOW = int(Kind.FLOW)
 # What a fault in a decoder raises.
@@ -63,16 +65,20 @@ class DecodePlan:
 
     decoders: tuple[Decoder, ...]
     by_layer: dict[str, Decoder] = field(default_factory=dict)
+    nested: frozenset[str] = frozenset()
 
 
 def decode_plan() -> DecodePlan:
     """The plan for all datasets that are decoded from packets."""
     decoders = tuple(decoder_for(dataset) for dataset in datasets().values() if dataset.tshark is not None)
     by_layer: dict[str, Decoder] = {}
+    nested: set[str] = set()
     for decoder in decoders:
-        if decoder.dataset.tshark is not None:
-            by_layer |= dict.fromkeys(decoder.dataset.tshark.protocols, decoder)
-    return DecodePlan(decoders, by_layer)
+        spec = decoder.dataset.tshark
+        if spec is not None:
+            by_layer |= dict.fromkeys((*spec.protocols, *spec.nested), decoder)
+            nested.update(spec.nested)
+    return DecodePlan(decoders, by_layer, frozenset(nested))
 
 
 class Pipeline:
@@ -92,12 +98,13 @@ class Pipeline:
     ) -> None:
         self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
-        self._reader = Reader(frozenset(plan.by_layer))
+        self._reader = Reader(frozenset(plan.by_layer), plan.nested)
         self._queue: deque[Waiting | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
         self._protocols: dict[int, list[str]] = {}
         self._signatures: dict[int, int] = {}
+        self._shown: dict[int, set[tuple[str, Credentials]]] = {}
         self._now_ns = 0
         self._due_ns = NEVER
 
@@ -220,6 +227,7 @@ class Pipeline:
         if record.final:
             self._protocols.pop(flow.uid, None)
             self._signatures.pop(flow.uid, None)
+            self._shown.pop(flow.uid, None)
         self._emit_event(self._builder.flow(record, self._source.path))
 
     def _decode(self, waiting: Waiting, record: bytes) -> None:
@@ -263,9 +271,20 @@ class Pipeline:
             self._surprised(decoder, error)
             return
         for unit in units:
+            for credentials in unit.credentials:
+                self._show(unit, credentials)
             self._tell(tracker, tracker.add(unit))
         due_ns = tracker.due_ns
         self._due_ns = min(self._due_ns, due_ns)
+
+    def _show(self, unit: Unit, credentials: Credentials) -> None:
+        """Tell of credentials in clear, once per flow."""
+        flow = unit.place.flow
+        shown = self._shown.setdefault(flow.uid, set()) if flow is not None else set()
+        said = (unit.protocol, credentials)
+        if said not in shown and len(shown) < _MAX_SHOWN:
+            shown.add(said)
+            self._emit_event(self._builder.credentials(unit, credentials))
 
     def _expire(self) -> None:
         for tracker in self._all_trackers:

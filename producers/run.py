@@ -188,7 +188,12 @@ class Runner:
             FlowEngine(policy=policy),
             plan,
             pool,
-            builder=EventBuilder(settings.namespace, settings.sensor, settings.local_networks),
+            builder=EventBuilder(
+                settings.namespace,
+                settings.sensor,
+                settings.local_networks,
+                secrets=settings.decode.secrets,
+            ),
             emit=self.emit,
             telemetry=self.telemetry,
             recorder=self.recorder,

@@ -127,6 +127,12 @@ class RecorderSettings(_Section):
     margin: float = Field(default=300.0, ge=0)
 
 
+class DecodeSettings(_Section):
+    """What events tell. `secrets`: passwords and the like that packets show in clear, which are redacted otherwise."""
+
+    secrets: bool = False
+
+
 class Settings(BaseModel):
     """All settings: what is given, then the environment, then the file, by name within each group.
 
@@ -144,6 +150,7 @@ class Settings(BaseModel):
     elasticsearch: ElasticsearchSettings = Field(default_factory=ElasticsearchSettings)
     capture: CaptureSettings = Field(default_factory=CaptureSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    decode: DecodeSettings = Field(default_factory=DecodeSettings)
     tshark: TsharkSettings = Field(default_factory=TsharkSettings)
     recorder: RecorderSettings = Field(default_factory=RecorderSettings)
 

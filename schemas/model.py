@@ -49,16 +49,21 @@ class _Strict(BaseModel):
 class FieldSpec(_Strict):
     """One ECS field: its type, and the tshark fields it is read from (the first that is there).
 
-    `convert` names a converter in producers/decoders/convert.py. `array` says that every occurrence is kept.
+    `convert` names a converter in producers/decoders/convert.py; `names` says what numbers (1 and 0 for true and
+    false) mean, and needs none. `array` says that every occurrence is kept, each value once with `distinct`.
+    `related` puts the value into related.*, too; addresses go there by their type.
     """
 
     type: FieldType
     description: str
     example: Any = None
     array: bool = False
+    distinct: bool = False
     tshark: tuple[str, ...] = ()
     convert: str = "text"
+    names: dict[int, str] = Field(default_factory=dict)
     of: Of = Of.ANY
+    related: Literal["", "hosts", "user", "hash"] = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -69,10 +74,20 @@ class FieldSpec(_Strict):
 
 
 class Condition(_Strict):
-    """True where the tshark field has one of the values; without values, where it is there at all."""
+    """What holds of a unit: its tshark field has one of the values (without values: is there at all), its side sent it.
 
-    field: str
+    `side` is the flow's initiator (client) or the other one (server). Values are compared as tshark writes them.
+    """
+
+    field: str = ""
     values: tuple[str, ...] = Field(default=(), alias="in")
+    side: Literal["", "client", "server"] = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Condition":
+        if not self.field and not self.side:
+            raise ValueError("a condition needs a field or a side")
+        return self
 
 
 class Transaction(_Strict):
@@ -81,6 +96,9 @@ class Transaction(_Strict):
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
     event. After `timeout` seconds of packet time a request is an event without its response.
+
+    `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
+    others did the opposite.
     """
 
     kind: Literal["single", "pair", "connection"]
@@ -88,6 +106,8 @@ class Transaction(_Strict):
     response: Condition | None = None
     key: tuple[str, ...] = ()
     any_flow: bool = False
+    ok: Condition | None = None
+    error: Condition | None = None
     timeout: float = Field(default=10.0, gt=0)
 
 
@@ -104,9 +124,15 @@ class DecodeSpec(_Strict):
 
 
 class TsharkSpec(_Strict):
-    """What tshark is asked for: its protocol layers and, where needed, its preferences; which packets it needs."""
+    """What tshark is asked for: its protocol layers and, where needed, its preferences; which packets it needs.
+
+    `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
+    layer is a unit, or, with `each`, every object of that name in it is one, with what the layer says outside of them.
+    """
 
     protocols: tuple[str, ...]
+    nested: tuple[str, ...] = ()
+    each: str = ""
     preferences: dict[str, str] = Field(default_factory=dict)
     decode: DecodeSpec = DecodeSpec()
 

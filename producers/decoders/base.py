@@ -7,8 +7,8 @@ response tell something only together, `complete`.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from producers.decoders.convert import CONVERTERS
-from producers.decoders.tree import Columns, Tree, collect
+from producers.decoders.convert import CONVERTERS, choice
+from producers.decoders.tree import Columns, Tree, collect, split
 from producers.decoders.unit import Place, Role, Unit
 from schemas.errors import SchemaError
 from schemas.model import Condition, Dataset, Of, Transaction
@@ -21,6 +21,7 @@ class _Column(NamedTuple):
     tshark: tuple[str, ...]
     convert: Callable[[str], object]
     array: bool
+    distinct: bool
     of: Of
 
 
@@ -32,6 +33,7 @@ class Decoder:
             raise SchemaError(f"{dataset.name}: nothing to decode without tshark: and transaction:")
         self.dataset = dataset
         self.transaction: Transaction = dataset.transaction
+        self._each = dataset.tshark.each
         self._columns = [_column(dataset, name) for name in dataset.fields if dataset.fields[name].tshark]
         self._columns_of = {role: _columns_of(role, self._columns) for role in Role}
         self._wanted = self._all_wanted()
@@ -42,10 +44,13 @@ class Decoder:
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """Yield the units in one occurrence of the dataset's layer (`protocol` of them) in a packet."""
-        columns = self.columns(layer)
-        role = self.role(columns)
-        if role is not None:
-            yield Unit(role, self.read(columns, role), place, protocol, self.key(columns))
+        for tree in split(layer, self._each) if self._each else (layer,):
+            columns = self.columns(tree)
+            role = self.role(columns, place)
+            if role is not None:
+                fields = self.read(columns, role)
+                status = self.status(columns, role, place)
+                yield Unit(role, fields, place, protocol, self.key(columns), status)
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Add to the merged fields of an event what request and response tell together."""
@@ -74,18 +79,29 @@ class Decoder:
         """The values of every field that is wanted, by tshark's names."""
         return collect(layer, self._wanted)
 
-    def role(self, columns: Columns) -> Role | None:
+    def role(self, columns: Columns, place: Place) -> Role | None:
         """The unit's part in its transaction; None where it is neither request nor response."""
         transaction = self.transaction
         if transaction.kind == "single":
             return Role.SINGLE
         if transaction.kind == "connection":
             return Role.PART
-        if _holds(transaction.request, columns):
+        if _holds(transaction.request, columns, place):
             return Role.REQUEST
-        if _holds(transaction.response, columns):
+        if _holds(transaction.response, columns, place):
             return Role.RESPONSE
         return None
+
+    def status(self, columns: Columns, role: Role, place: Place) -> str:
+        """OK or Error, as the dataset says of such a response; nothing where it does not say."""
+        ok, error = self.transaction.ok, self.transaction.error
+        if role is Role.REQUEST or (ok is None and error is None):
+            return ""
+        if ok is not None and _holds(ok, columns, place):
+            return "OK"
+        if error is not None and _holds(error, columns, place):
+            return "Error"
+        return "" if ok is not None and error is not None else "OK" if ok is None else "Error"
 
     def key(self, columns: Columns) -> tuple[str, ...]:
         """The values that request and response have in common."""
@@ -106,7 +122,8 @@ class Decoder:
     def _all_wanted(self) -> frozenset[str]:
         wanted = {name for column in self._columns for name in column.tshark}
         wanted.update(self.transaction.key)
-        wanted.update(c.field for c in (self.transaction.request, self.transaction.response) if c)
+        said = self.transaction
+        wanted.update(c.field for c in (said.request, said.response, said.ok, said.error) if c and c.field)
         return frozenset(wanted) | self.extra_fields()
 
 
@@ -116,7 +133,8 @@ def _column(dataset: Dataset, name: str) -> _Column:
         raise SchemaError(
             f"{dataset.name}.yaml: fields.{name}.convert: there is no converter {spec.convert!r}"
         )
-    return _Column(name, spec.tshark, CONVERTERS[spec.convert], spec.array, spec.of)
+    convert = choice(spec.names) if spec.names else CONVERTERS[spec.convert]
+    return _Column(name, spec.tshark, convert, spec.array, spec.distinct, spec.of)
 
 
 def _columns_of(role: Role, columns: list[_Column]) -> list[_Column]:
@@ -129,10 +147,18 @@ def _convert(column: _Column, values: list[str]) -> object:
     if not column.array:
         return column.convert(values[0])
     converted = [value for value in map(column.convert, values) if value is not None]
+    if column.distinct:
+        converted = list(dict.fromkeys(converted))
     return converted or None
 
 
-def _holds(condition: Condition | None, columns: Columns) -> bool:
-    if condition is None or condition.field not in columns:
+def _holds(condition: Condition | None, columns: Columns, place: Place) -> bool:
+    if condition is None:
+        return False
+    if condition.side and (condition.side == "client") != place.from_initiator:
+        return False
+    if not condition.field:
+        return True
+    if condition.field not in columns:
         return False
     return not condition.values or columns[condition.field][0] in condition.values

@@ -9,6 +9,7 @@ from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.protocols import PROTOCOL_NAMES
+from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.transactions import Transaction
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow, FlowRecord
@@ -23,23 +24,43 @@ _COPIES = {"source": "client", "destination": "server"}
 
 
 class EventBuilder:
-    """Builds events for one sensor and namespace. The same packets give the same event ids."""
+    """Builds events for one sensor and namespace. The same packets give the same event ids.
 
-    def __init__(self, namespace: str, sensor: str, local_networks: Iterable[str] = ()) -> None:
-        self._namespace = namespace
+    With `secrets`, events have the secrets that packets show.
+    """
+
+    def __init__(
+        self, namespace: str, sensor: str, local_networks: Iterable[str] = (), *, secrets: bool = False
+    ) -> None:
+        self._namespace, self._secrets = namespace, secrets
         self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._flow = datasets()["flow"]
-        self._addressed: dict[str, frozenset[str]] = {}
+        self._credentials = datasets()["credentials"]
+        self._related_in: dict[str, dict[str, str]] = {}
 
     def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
         """The event of a transaction."""
-        dataset, units = decoder.dataset, transaction.units
         fields, status = _merged(decoder, transaction)
+        forward = _client_is_initiator(decoder, transaction)
+        return self._of_units(decoder.dataset, transaction.units, fields, status, forward=forward)
+
+    def credentials(self, unit: Unit, credentials: Credentials) -> Event:
+        """The event of credentials that a unit shows."""
+        return self._of_units(self._credentials, (unit,), credentials.fields(), "", forward=True)
+
+    def _of_units(
+        self,
+        dataset: Dataset,
+        units: Sequence[Unit],
+        fields: dict[str, Any],
+        status: str,
+        *,
+        forward: bool,
+    ) -> Event:
         first, last = units[0].place, units[-1].place
         flow = first.flow
-        forward = _client_is_initiator(decoder, transaction)
         scope = flow.community_id if flow else units[0].scope or "-"
         ordinal = self._ordinal(dataset.dataset, scope, first.time_ns)
         identity = event_id(dataset.dataset, scope, first.time_ns, ordinal)
@@ -52,7 +73,7 @@ class EventBuilder:
             network["protocol"] = PROTOCOL_NAMES.get(units[0].protocol, units[0].protocol)
             self._add_sizes(event, network, units, forward=forward)
         if flow is None:
-            network["protocol"] = dataset.protocol
+            network["protocol"] = dataset.protocol or PROTOCOL_NAMES.get(units[0].protocol, units[0].protocol)
             for unit in units:
                 for name, value in unit.endpoints.items():
                     put(event, name, value)
@@ -65,12 +86,16 @@ class EventBuilder:
             event["event"]["outcome"] = "success" if status == "OK" else "failure"
         cut: list[str] = []
         for name, value in fields.items():
-            put(event, name, value if _fits(value) else _capped(name, value, cut))
+            told = self._revealed(value) if isinstance(value, Secret) else value
+            put(event, name, told if _fits(told) else _capped(name, told, cut))
         if cut:
             put(event, "netflight.field.truncated", cut)
         _add_copies(event)
-        _add_related(event, self._addresses_in(dataset), fields, units)
+        _add_related(event, self._related_fields(dataset), fields, units)
         return event
+
+    def _revealed(self, secret: Secret) -> str:
+        return str(secret) if self._secrets else REDACTED
 
     def flow(self, record: FlowRecord, path: str) -> Event:
         """The event of a flow record."""
@@ -105,12 +130,15 @@ class EventBuilder:
         event["related"] = {"ip": list(ends if ends[0] != ends[1] else ends[:1])}
         return event
 
-    def _addresses_in(self, dataset: Dataset) -> frozenset[str]:
-        """The fields of a dataset that hold addresses."""
-        known = self._addressed.get(dataset.name)
+    def _related_fields(self, dataset: Dataset) -> dict[str, str]:
+        """The fields of a dataset whose values go to related.*, and to which of them."""
+        known = self._related_in.get(dataset.name)
         if known is None:
-            names = {name for name, spec in dataset.fields.items() if spec.type is FieldType.IP}
-            known = self._addressed[dataset.name] = frozenset({*names, "network.forwarded_ip"})
+            known = self._related_in[dataset.name] = {"network.forwarded_ip": "ip"}
+            for name, spec in dataset.fields.items():
+                kind = "ip" if spec.type is FieldType.IP else spec.related
+                if kind:
+                    known[name] = kind
         return known
 
     def _envelope(
@@ -261,17 +289,17 @@ def _add_copies(event: Event) -> None:
             event[copy] = event[end].copy()
 
 
-def _add_related(
-    event: Event, addressed: frozenset[str], fields: dict[str, Any], units: Sequence[Unit]
-) -> None:
-    """Add related.*; `addressed` are the names of fields that hold addresses."""
+def _add_related(event: Event, kinds: dict[str, str], fields: dict[str, Any], units: Sequence[Unit]) -> None:
+    """Add related.*; `kinds` says which fields go there, and to which of them."""
     addresses = dict.fromkeys([event[end]["ip"] for end in _ENDS if "ip" in event.get(end, ())])
-    for name, value in fields.items():
-        if name in addressed:
-            told = value if isinstance(value, list) else [value]
-            addresses.update(dict.fromkeys(told[:MAX_ITEMS]))
     hosts: dict[str, None] = {}
     hashes: dict[str, None] = {}
+    users: dict[str, None] = {}
+    found = {"ip": addresses, "hosts": hosts, "hash": hashes, "user": users}
+    for name, value in fields.items():
+        if name in kinds:
+            told = value[:MAX_ITEMS] if isinstance(value, list) else [value]
+            found[kinds[name]].update(dict.fromkeys([text[:MAX_TEXT] for text in told]))
     for unit in units:
         if unit.addresses:
             addresses.update(dict.fromkeys(unit.addresses))
@@ -279,11 +307,7 @@ def _add_related(
             hosts.update(dict.fromkeys([host[:MAX_TEXT] for host in unit.hosts]))
         if unit.hashes:
             hashes.update(dict.fromkeys(unit.hashes))
-    related = {
-        name: list(values)
-        for name, values in (("ip", addresses), ("hosts", hosts), ("hash", hashes))
-        if values
-    }
+    related = {name: list(values) for name, values in found.items() if values}
     if related:
         event["related"] = related
 

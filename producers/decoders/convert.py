@@ -4,12 +4,16 @@ A dataset names them in `convert:`. They never raise: what does not convert is n
 """
 
 import ipaddress
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from producers.decoders.tables import name_or_number
 
 Converter = Callable[[str], object]
+
+MAX_BYTES = 256
+"""How much of a field of bytes an event has."""
 
 
 def number(text: str) -> int | None:
@@ -60,19 +64,45 @@ def _table(name: str) -> Converter:
     return convert
 
 
-def _choice(**names: str) -> Converter:
-    by_number = {int(key[1:]): name for key, name in names.items()}
+def choice(names: Mapping[int, str]) -> Converter:
+    """A converter to the name of a number, or the number itself where it has none; true and false are 1 and 0."""
 
     def convert(text: str) -> str | None:
         value = 1 if text == "True" else 0 if text == "False" else number(text)
-        return None if value is None else by_number.get(value, str(value))
+        return None if value is None else names.get(value, str(value))
 
     return convert
+
+
+def _decimal(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _boolean(text: str) -> bool | None:
+    value = 1 if text == "True" else 0 if text == "False" else number(text)
+    return None if value is None else value != 0
+
+
+def _hexadecimal(text: str) -> str | None:
+    """Bytes (`0a:1b`) as lower-case hexadecimal digits, the first MAX_BYTES of them."""
+    return text.replace(":", "").lower()[: 2 * MAX_BYTES] or None
+
+
+def _present(_text: str) -> bool:
+    return True
 
 
 CONVERTERS: dict[str, Converter] = {
     "text": _text,
     "number": number,
+    "decimal": _decimal,
+    "boolean": _boolean,
+    "present": _present,
+    "hex": _hexadecimal,
     "hex_number": _hex_number,
     "ip": ip,
     "specified_ip": _specified_ip,
@@ -82,7 +112,4 @@ CONVERTERS: dict[str, Converter] = {
     "dns_rcode": _table("dns_rcode"),
     "arp_opcode": _table("arp_opcode"),
     "dhcp_message": _table("dhcp_message"),
-    "dhcp_op": _choice(_1="bootrequest", _2="bootreply"),
-    "dhcp_flags": _choice(_0="unicast", _1="broadcast"),
-    "dhcp_hardware": _choice(_1="Ethernet", _6="IEEE 802", _32="InfiniBand"),
 }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from producers.decoders.protocols import QUOTING, application_protocols
-from producers.decoders.tree import Tree, layers_of
+from producers.decoders.tree import Tree, find_all, layers_of
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -49,10 +49,11 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Reads records; `wanted` are the layers that somebody decodes."""
+    """Reads records; `wanted` are the layers that somebody decodes, `nested` those that stand inside of others, too."""
 
-    def __init__(self, wanted: frozenset[str]) -> None:
+    def __init__(self, wanted: frozenset[str], nested: frozenset[str] = frozenset()) -> None:
         self._wanted = wanted
+        self._nested = tuple((name, f'"{name}": '.encode()) for name in sorted(nested))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
@@ -64,7 +65,11 @@ class Reader:
         found = layers(record)
         if found is None:
             return None
-        reading = Reading(tuple(self._telling(found)), self._protocols(tuple(found)))
+        telling = self._telling(found)
+        for name, sign in self._nested:
+            if sign in record:
+                telling += self._inside(found, name)
+        reading = Reading(tuple(telling), self._protocols(tuple(found)))
         if not reading.layers and len(record) < _SHORT:
             if len(self._bare) >= _REMEMBERED:
                 self._bare.clear()
@@ -78,6 +83,17 @@ class Reader:
                 telling += [(name, layer) for layer in layers_of(value)]
             if name in QUOTING:
                 break  # what follows is quoted in the error, and was not sent by anybody
+        return telling
+
+    @staticmethod
+    def _inside(found: Tree, name: str) -> list[tuple[str, Tree]]:
+        """The layers of a name that stand in others, but for what errors quote."""
+        telling = []
+        for outer, value in found.items():
+            if outer in QUOTING:
+                break
+            if outer != name:
+                telling += [(name, layer) for tree in layers_of(value) for layer in find_all(tree, name)]
         return telling
 
     def _protocols(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

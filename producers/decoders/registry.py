@@ -1,12 +1,12 @@
 """Which decoder turns a dataset's layers into units: `fields` needs no code, the others have a module each."""
 
-from producers.decoders.arp import ArpDecoder
 from producers.decoders.base import Decoder
-from producers.decoders.dns import DnsDecoder
-from producers.decoders.http import HttpDecoder
-from producers.decoders.icmp import IcmpDecoder
-from producers.decoders.ssh import SshDecoder
-from producers.decoders.tls import TlsDecoder
+from producers.decoders.datasets.arp import ArpDecoder
+from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.http import HttpDecoder
+from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 

@@ -45,6 +45,31 @@ def find_all(tree: Tree, key: str) -> Iterator[Tree]:
                 yield from find_all(item, key)
 
 
+def split(tree: Tree, key: str) -> Iterator[Tree]:
+    """Every object under `key` anywhere in the tree, each with what the tree says outside of them; or the tree."""
+    each = list(find_all(tree, key))
+    if not each:
+        yield tree
+        return
+    rest = _without(tree, key)
+    for item in each:
+        yield {"": rest, key: item}
+
+
+def _without(tree: Tree, key: str) -> Tree:
+    """The tree without the objects under `key`."""
+    kept: Tree = {}
+    for name, value in tree.items():
+        items = [
+            _without(item, key) if isinstance(item, dict) else item
+            for item in (value if isinstance(value, list) else (value,))
+            if not (name == key and isinstance(item, dict))
+        ]
+        if items:
+            kept[name] = items
+    return kept
+
+
 def holders(tree: Tree, key: str) -> Iterator[Tree]:
     """Every object that has `key` as a field, in the order of the packet."""
     if key in tree:

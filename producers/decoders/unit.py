@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from producers.decoders.secrets import Credentials
 from producers.engine.model import Flow
 
 
@@ -37,7 +38,8 @@ class Unit:
 
     `key` meets the request with its response. `status` is OK, Error or empty. `scope` stands for the community
     id where there is no flow. `hosts` and `hashes` go to related.*. `endpoints` replaces source and destination
-    (ip, mac) where there is no flow. `protocol` is tshark's name of the layer. `extra` is for the decoder.
+    (ip, mac) where there is no flow. `protocol` is tshark's name of the layer. `credentials` are those that it
+    shows in clear: each makes an event of its own, once per flow. `extra` is for the decoder.
     """
 
     role: Role
@@ -51,4 +53,5 @@ class Unit:
     hashes: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     endpoints: dict[str, str] = field(default_factory=dict)
+    credentials: list[Credentials] = field(default_factory=list)
     extra: Any = None

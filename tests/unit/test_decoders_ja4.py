@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.decoders.ja4 import ClientHello, is_grease, ja4
+from producers.decoders.datasets.ja4 import ClientHello, is_grease, ja4
 
 # The example in FoxIO's technical description of JA4.
 CIPHERS = [

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.decoders.certificates import MAX_ALTERNATIVE_NAMES, certificate_fields
+from producers.decoders.datasets.certificates import MAX_ALTERNATIVE_NAMES, certificate_fields
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Unit
 from tests.trees import decoder, event, flow, place, units

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
-from producers.decoders.ja4 import ClientHello, is_grease, ja4
+from producers.decoders.datasets.ja4 import ClientHello, is_grease, ja4
 from producers.decoders.tables import name_of, name_or_number
 from producers.decoders.tree import Tree, collect, find_all, holders, texts
 from producers.decoders.unit import Place, Role, Unit
@@ -83,7 +83,7 @@ class TlsDecoder(Decoder):
         return "OK" if established else ""
 
     def _read_certificates(self, parts: list[Unit], fields: dict[str, Any]) -> None:
-        from producers.decoders.certificates import certificate_fields  # noqa: PLC0415  # slow to load, seldom needed
+        from producers.decoders.datasets.certificates import certificate_fields  # noqa: PLC0415  # slow to load, seldom needed
 
         client_is_initiator = self.client_is_initiator(parts)
         for unit in reversed(parts):

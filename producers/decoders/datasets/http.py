@@ -30,7 +30,7 @@ class HttpDecoder(Decoder):
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message head; continuation data is none."""
         columns = self.columns(layer)
-        role = self.role(columns)
+        role = self.role(columns, place)
         if role is None:
             return
         fields = self.read(columns, role)

@@ -42,7 +42,7 @@ class DnsDecoder(Decoder):
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message; a message that tshark knows to be a retransmission is none."""
         columns = self.columns({key: value for key, value in layer.items() if key not in _SECTIONS})
-        role = self.role(columns)
+        role = self.role(columns, place)
         if role is None or "dns.retransmission" in columns:
             return
         fields = self.read(columns, role)

@@ -36,7 +36,7 @@ class ArpDecoder(Decoder):
             return
         sender_mac, target_mac = mac(first("arp.src.hw_mac")), mac(first("arp.dst.hw_mac"))
         gratuitous = sender == target or "arp.isgratuitous" in columns
-        role = Role.SINGLE if gratuitous else self.role(columns) or Role.SINGLE
+        role = Role.SINGLE if gratuitous else self.role(columns, place) or Role.SINGLE
         fields = self.read(columns, role)
         fields["netflight.arp.gratuitous"] = gratuitous
         if role is Role.RESPONSE:
