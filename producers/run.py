@@ -193,6 +193,7 @@ class Runner:
                 settings.sensor,
                 settings.local_networks,
                 secrets=settings.decode.secrets,
+                maxmind=settings.decode.maxmind,
             ),
             emit=self.emit,
             telemetry=self.telemetry,

@@ -128,9 +128,13 @@ class RecorderSettings(_Section):
 
 
 class DecodeSettings(_Section):
-    """What events tell. `secrets`: passwords and the like that packets show in clear, which are redacted otherwise."""
+    """What events tell. `secrets`: passwords and the like that packets show in clear, which are redacted otherwise.
+
+    `maxmind`: databases of the MaxMind DB format, for geo.* and as.* of both sides.
+    """
 
     secrets: bool = False
+    maxmind: list[Path] = Field(default_factory=list)
 
 
 class Settings(BaseModel):

@@ -44,6 +44,15 @@ _TYPES: dict[FieldType, Schema] = {
     FieldType.DOUBLE: {"type": "number"},
     FieldType.BOOLEAN: {"type": "boolean"},
     FieldType.DATE: {"type": "string", "pattern": DATE_PATTERN},
+    FieldType.GEO_POINT: {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["lat", "lon"],
+        "properties": {
+            "lat": {"type": "number", "minimum": -90, "maximum": 90},
+            "lon": {"type": "number", "minimum": -180, "maximum": 180},
+        },
+    },
 }
 
 

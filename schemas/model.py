@@ -31,6 +31,7 @@ class FieldType(StrEnum):
     DOUBLE = "double"
     BOOLEAN = "boolean"
     DATE = "date"
+    GEO_POINT = "geo_point"
     OBJECT = "object"
 
 

@@ -107,11 +107,14 @@ class Lines:
 
     def __exit__(self, *_error: object) -> None:
         try:
-            self._stream.close()
+            self._stream.flush()
         except BrokenPipeError:
             self._let_go()
         except OSError as error:
+            self._let_go()
             raise self._full(error) from error
+        finally:
+            self._stream.close()
 
     def _full(self, error: OSError) -> NetflightError:
         return NetflightError(
@@ -121,7 +124,9 @@ class Lines:
 
     def _let_go(self) -> None:
         """What is still in the buffer goes nowhere, so that closing does not complain again."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 def _opened(output: Path | None) -> IO[bytes]:

@@ -5,9 +5,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 from producers.decoders.base import Decoder
+from producers.decoders.derive import Derivation
 from producers.decoders.protocols import PROTOCOL_NAMES
 from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.transactions import Transaction
@@ -20,19 +22,27 @@ MAX_TEXT = 8191
 MAX_ITEMS = 1000
 _REMEMBERED_ORDINALS = 65_536
 _ENDS = ("source", "destination")
+_PLACES = ("geo", "as")
 _COPIES = {"source": "client", "destination": "server"}
 
 
 class EventBuilder:
     """Builds events for one sensor and namespace. The same packets give the same event ids.
 
-    With `secrets`, events have the secrets that packets show.
+    With `secrets`, events have the secrets that packets show; `maxmind` are databases of places and networks.
     """
 
     def __init__(
-        self, namespace: str, sensor: str, local_networks: Iterable[str] = (), *, secrets: bool = False
+        self,
+        namespace: str,
+        sensor: str,
+        local_networks: Iterable[str] = (),
+        *,
+        secrets: bool = False,
+        maxmind: Sequence[Path] = (),
     ) -> None:
         self._namespace, self._secrets = namespace, secrets
+        self._derivation = Derivation(maxmind)
         self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
@@ -90,6 +100,7 @@ class EventBuilder:
             put(event, name, told if _fits(told) else _capped(name, told, cut))
         if cut:
             put(event, "netflight.field.truncated", cut)
+        self._derivation.add(event, flow, first.time_ns, fields)
         _add_copies(event)
         _add_related(event, self._related_fields(dataset), fields, units)
         return event
@@ -125,9 +136,12 @@ class EventBuilder:
         event.setdefault("netflight", {})["flow"] = _told(flow)
         if path:
             event["log"] = {"file": {"path": path}}
-        event["client"], event["server"] = source.copy(), destination.copy()
+        self._derivation.add_to_flow(event, flow, final=record.final)
+        _add_copies(event)
         ends = source["ip"], destination["ip"]
         event["related"] = {"ip": list(ends if ends[0] != ends[1] else ends[:1])}
+        if "domain" in destination:
+            event["related"]["hosts"] = [destination["domain"]]
         return event
 
     def _related_fields(self, dataset: Dataset) -> dict[str, str]:
@@ -284,9 +298,10 @@ def _side(ip: str, port: int | None, mac: str) -> dict[str, Any]:
 
 
 def _add_copies(event: Event) -> None:
+    """Set client and server, which have all of source and destination but the places."""
     for end, copy in _COPIES.items():
         if end in event:
-            event[copy] = event[end].copy()
+            event[copy] = {name: value for name, value in event[end].items() if name not in _PLACES}
 
 
 def _add_related(event: Event, kinds: dict[str, str], fields: dict[str, Any], units: Sequence[Unit]) -> None:
