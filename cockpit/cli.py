@@ -8,6 +8,7 @@ import typer
 from cockpit.commands import (
     bench,
     capture,
+    datasets,
     dead_letters,
     decode,
     demo,
@@ -45,6 +46,7 @@ for module in (
     parts,
     rules,
     policy,
+    datasets,
     schemas,
     dead_letters,
     bench,

@@ -115,12 +115,14 @@ class Transaction(_Strict):
 class DecodeSpec(_Strict):
     """Which packets the default policy decodes for a dataset, however many: those of ports or of signatures.
 
-    TCP, UDP or SCTP ports; the protocols that the engine recognises on any port, by their names in policies.
+    TCP, UDP or SCTP ports; numbers of IP protocols; the protocols that the engine recognises on any port, by their
+    names in policies.
     """
 
     tcp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
     udp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
     sctp: tuple[Annotated[int, Field(ge=0, le=65_535)], ...] = ()
+    ip: tuple[Annotated[int, Field(ge=0, le=255)], ...] = ()
     signatures: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
 
 

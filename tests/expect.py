@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from schemas.events import comparable
 from tests.captures import captures
 from tests.decoding import decode
-from tests.test_cases import comparable
 
 
 def main(folder: Path, dataset: str, indexes: list[int]) -> None:

@@ -161,6 +161,7 @@ def builtin_lists(local_networks: Iterable[str]) -> Lists:
     tcp = sorted({port for spec in specs for port in spec.tcp})
     udp = sorted({port for spec in specs for port in spec.udp})
     sctp = sorted({port for spec in specs for port in spec.sctp})
+    protocols = sorted({number for spec in specs for number in spec.ip})
     signatures = sorted({name for spec in specs for name in spec.signatures})
     networks: tuple[Item, ...] = tuple(Net(ip_network(text), single=False, at=0) for text in local_networks)
     return {
@@ -168,6 +169,7 @@ def builtin_lists(local_networks: Iterable[str]) -> Lists:
         "dataset_tcp_ports": tuple(Span(port, port, 0) for port in tcp),
         "dataset_udp_ports": tuple(Span(port, port, 0) for port in udp),
         "dataset_sctp_ports": tuple(Span(port, port, 0) for port in sctp),
+        "dataset_ip_protocols": tuple(Span(number, number, 0) for number in protocols),
         "dataset_signatures": tuple(Name(name, 0) for name in signatures),
     }
 
