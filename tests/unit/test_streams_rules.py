@@ -121,6 +121,11 @@ CASES: dict[str, tuple[str, Fields, Fields]] = {
         {"netflight.ssh.client.software": "SSH-2.0-libssh_0.10.5"},
         {"netflight.ssh.client.software": "SSH-2.0-OpenSSH_9.2p1"},
     ),
+    "credential_access_cleartext_credentials": (
+        "credentials",
+        {"user.name": "alice", "netflight.credentials.secret": "[redacted]"},
+        {"user.name": "anonymous"},
+    ),
     "discovery_flow_refused_admin_port": (
         "flow",
         {"netflight.flow.state": "REJ", "destination.port": 3389, "network.transport": "tcp"},
