@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 import numba
+from numba.core.caching import FunctionCache
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime.nrt import rtsys
 
 from runtime.settings import cache_dir
 
@@ -61,8 +63,7 @@ def is_cached() -> bool:
 
 def entry(function: Function) -> Function:
     """A function that Python calls: compiled at its first call, then loaded from the cache folder."""
-    numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).parent)
-    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _kept(function)
 
 
 class _Inner(CPUDispatcher):  # type: ignore[misc]  # numba has no types
@@ -82,8 +83,7 @@ def bare_entry(function: Function) -> Function:
 
     Counting them is atomic, for each array and call: a third of the time of what passes on a dozen for every packet.
     """
-    numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).parent)
-    return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return _kept(function, _nrt=False)
 
 
 def bare_inner(function: Function) -> Function:
@@ -97,6 +97,26 @@ def inlined(function: Function) -> Function:
     A call of anything else pushes seven numbers for each array.
     """
     return _native(function, _nrt=False, forceinline=True)
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """Loads compiled code without what only compiling needs: numba's registries take half of the time of a start.
+
+    numba registers them itself when it compiles (`compile_extra`).
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def _kept(function: Function, **options: bool) -> Function:
+    """A function compiled at its first call and kept in the cache folder."""
+    numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).parent)
+    native = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    native._cache.__class__ = _Cache  # noqa: SLF001  # numba has no other way to say how compiled code is loaded
+    return cast("Function", native)
 
 
 def _native(function: Function, **options: bool) -> Function:
