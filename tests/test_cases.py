@@ -96,6 +96,8 @@ def test_rules_find_what_they_should_and_no_more(
     played: tuple[dict[str, Any], list[Event], dict[str, Any]],
 ) -> None:
     case, events, _ = played
+    if "alerts" not in case:
+        pytest.skip("the case is not about rules")
     rules = load_rule_set(Settings())
     found = {rule.title for event in events for rule in rules.match(event, event["event"]["dataset"])}
     assert found == set(case["alerts"])
