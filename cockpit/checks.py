@@ -24,6 +24,10 @@ STATIC: dict[str, list[str]] = {
 }
 
 
+# The whole suite is shared among so many processes: one waits for servers half of the time.
+_PROCESSES = 2
+
+
 def main(argv: Sequence[str]) -> int:
     """The command `test`: `argv` selects tests, in pytest's own words; returns the exit code."""
     return run(list(argv))
@@ -45,7 +49,8 @@ def run(selection: list[str]) -> int:
         if code != 0:
             sys.stderr.write(f"the first failing check is {name}; the tests did not run\n")
             return code
-    code, seconds = _python(["-m", "pytest", *selection])
+    shared = [] if selection else ["-n", str(_PROCESSES), "--dist", "loadgroup"]
+    code, seconds = _python(["-m", "pytest", *shared, *selection])
     sys.stderr.write(f"pytest: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
     return code
 

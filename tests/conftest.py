@@ -21,10 +21,25 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 
+_SERVERS = frozenset({"stack", "second"})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs servers, and say which tests stay together where several processes share the work.
+
+    Those that use the session's servers are one group, so that the servers run once, and the longest, so it comes
+    first; of the others, those of a file are one, which share its fixtures.
+    """
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker("integration")
+        group = "servers" if _uses_servers(item) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not _uses_servers(item))
+
+
+def _uses_servers(item: pytest.Item) -> bool:
+    return item.path.stem == "test_demo" or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
