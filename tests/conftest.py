@@ -24,6 +24,7 @@ if os.environ.get("CI"):
 _SERVERS = frozenset({"stack", "second"})
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs servers, and say which tests stay together where several processes share the work.
 
