@@ -49,7 +49,7 @@ def run(selection: list[str]) -> int:
         if code != 0:
             sys.stderr.write(f"the first failing check is {name}; the tests did not run\n")
             return code
-    shared = [] if selection else ["-n", str(_PROCESSES), "--dist", "loadgroup"]
+    shared = [] if selection else ["-n", str(_PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
     code, seconds = _python(["-m", "pytest", *shared, *selection])
     sys.stderr.write(f"pytest: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
     return code

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from cockpit.stack import Stack, up
 from runtime.kafka import admin, delete_topics
@@ -21,26 +22,48 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
 
-_SERVERS = frozenset({"stack", "second"})
+# The files whose tests use the session's servers, or start servers of their own.
+SERVERS = frozenset(
+    f"test_{name}"
+    for name in (
+        *(
+            "demo",
+            "kibana",
+            "pipeline",
+            "publisher",
+            "sink_contract",
+            "sink_elasticsearch",
+            "stack",
+            "worker",
+        ),
+        *("recorder_alerts", "worker_rules"),
+    )
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs servers, and say which tests stay together where several processes share the work.
-
-    Those that use the session's servers are one group, so that the servers run once, and the longest, so it comes
-    first; of the others, those of a file are one, which share its fixtures.
-    """
+    """Mark what needs servers or tools; those of SERVERS come first, since they take longest."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker("integration")
-        group = "servers" if _uses_servers(item) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not _uses_servers(item))
+        if "stack" in getattr(item, "fixturenames", ()) and item.path.stem not in SERVERS:
+            raise pytest.UsageError(
+                f"{item.path.name} uses the servers: name it in SERVERS of tests/conftest.py"
+            )
+    items.sort(key=lambda item: item.path.stem not in SERVERS)
 
 
-def _uses_servers(item: pytest.Item) -> bool:
-    return item.path.stem == "test_demo" or not _SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
+    """Tests of a file stay in one process, which shares its fixtures; all that use servers stay in one, too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return "servers" if file in SERVERS else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """How several processes share the suite (`--dist loadscope`)."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
