@@ -2,9 +2,10 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
-from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.nbns import NbnsDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -16,6 +17,9 @@ DECODERS: dict[str, type[Decoder]] = {
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "llmnr": LlmnrDecoder,
+    "mdns": MdnsDecoder,
+    "nbns": NbnsDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }
