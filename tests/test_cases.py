@@ -80,7 +80,9 @@ def comparable(event: Event) -> Event:
         for part in above:
             node = node.get(part, {})
         node.pop(leaf, None)
-    kept.pop("log", None)  # nothing but the path
+    kept["log"] = {name: value for name, value in kept.get("log", {}).items() if value}  # but for the path
+    if not kept["log"]:
+        del kept["log"]
     return kept
 
 

@@ -6,6 +6,7 @@ from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecode
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.nbns import NbnsDecoder
+from producers.decoders.datasets.snmp import SnmpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -20,6 +21,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "llmnr": LlmnrDecoder,
     "mdns": MdnsDecoder,
     "nbns": NbnsDecoder,
+    "snmp": SnmpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }

@@ -22,6 +22,8 @@ _SUFFIX = re.compile(r"<([0-9a-f]{2})>$")
 _ASKED = ("Queries",)
 _TOLD = ("Answers", "Authoritative nameservers", "Additional records")
 _WAIT = "WACK"
+_NO_ADDRESS = "00-00-00-00-00-00"
+_NO_HOSTS = ("*", "<01><02>__MSBROWSE__<02>")
 
 
 class NbnsDecoder(Decoder):
@@ -57,7 +59,8 @@ class NbnsDecoder(Decoder):
         if addresses:
             fields["dns.resolved_ip"] = list(dict.fromkeys(addresses))
         fields.update(_node_status(layer))
-        unit.hosts = [fields["netflight.nbns.name"]] if fields.get("netflight.nbns.name") else []
+        name = fields.get("netflight.nbns.name", "")
+        unit.hosts = [name] if name and name not in _NO_HOSTS else []
         yield unit
 
     def interim(self, response: Unit) -> bool:
@@ -126,10 +129,10 @@ def _node_status(layer: Tree) -> dict[str, Any]:
     """The names a host has, and its hardware address, in a node status response (section 4.2.18)."""
     found = collect(layer, frozenset({"nbns.netbios_name", "nbns.unit_id"}))
     fields: dict[str, Any] = {}
-    names = [name.partition(" (")[0] for name in found.get("nbns.netbios_name", ())]
+    names = [name.strip() for name in found.get("nbns.netbios_name", ())]
     if names:
-        fields["netflight.nbns.names"] = names
+        fields["netflight.nbns.names"] = list(dict.fromkeys(names))
     address = mac(found.get("nbns.unit_id", [""])[0])
-    if address:
+    if address and address != _NO_ADDRESS:
         fields["netflight.nbns.unit_id"] = address
     return fields
