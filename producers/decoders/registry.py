@@ -9,6 +9,11 @@ from producers.decoders.datasets.nbns import NbnsDecoder
 from producers.decoders.datasets.snmp import SnmpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
+from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
+from producers.decoders.datasets.igmp import IgmpDecoder
+from producers.decoders.datasets.ntp import NtpDecoder
+from producers.decoders.datasets.syslog import SyslogDecoder
+from producers.decoders.datasets.stun import StunDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 
@@ -24,6 +29,11 @@ DECODERS: dict[str, type[Decoder]] = {
     "snmp": SnmpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
+    "dhcpv6": Dhcpv6Decoder,
+    "igmp": IgmpDecoder,
+    "ntp": NtpDecoder,
+    "syslog": SyslogDecoder,
+    "stun": StunDecoder,
 }
 
 
