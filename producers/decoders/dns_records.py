@@ -1,7 +1,6 @@
 """Questions and records of DNS messages (RFC 1035, section 4.1) in tshark's tree; mDNS and LLMNR have the same."""
 
 import ipaddress
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 

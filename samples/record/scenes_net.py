@@ -51,7 +51,11 @@ def snmp(lab: Lab, out: Path) -> Case:
         agent.run(*told, *new)
         agent.run(*told, "-Ci", *new)
     events: list[dict[str, Any]] = [
-        {"netflight.snmp.version": "1", "error.code": "noSuchName", "netflight.snmp.oids": [f"{SYSTEM}.99.0"]},
+        {
+            "netflight.snmp.version": "1",
+            "error.code": "noSuchName",
+            "netflight.snmp.oids": [f"{SYSTEM}.99.0"],
+        },
         {"netflight.snmp.pdu_type": "set-request", "event.outcome": "success"},
         {"netflight.snmp.pdu_type": "trap", "netflight.snmp.trap.generic": "linkDown"},
         {"netflight.snmp.pdu_type": "informRequest", "event.outcome": "success"},
@@ -70,7 +74,9 @@ def nbns(lab: Lab, out: Path) -> Case:
     """A file server claims its names; another host asks for them, for one that is missing, and for all of them."""
     server = lab.host("fileserver", "192.0.2.30/24")
     client = lab.host("client1", "192.0.2.101/24")
-    conf = client.write("smb.conf", f"[global]\nlock directory = {client.folder}\nprivate dir = {client.folder}\n")
+    conf = client.write(
+        "smb.conf", f"[global]\nlock directory = {client.folder}\nprivate dir = {client.folder}\n"
+    )
     with Tap(lab, out):
         servers_net.netbios(server)
         time.sleep(4)  # it claims each name three times
@@ -81,7 +87,11 @@ def nbns(lab: Lab, out: Path) -> Case:
         client.run("nmblookup", "-s", str(conf), "-A", "192.0.2.30", ok=None)
         client.run("nmblookup", "-s", str(conf), "-U", "192.0.2.30", "-R", "MISSING", ok=None)
     events: list[dict[str, Any]] = [
-        {"dns.question.name": "FILESERVER<20>", "dns.resolved_ip": ["192.0.2.30"], "event.outcome": "success"},
+        {
+            "dns.question.name": "FILESERVER<20>",
+            "dns.resolved_ip": ["192.0.2.30"],
+            "event.outcome": "success",
+        },
         {"dns.op_code": "REGISTRATION", "netflight.nbns.name": "FILESERVER"},
         {"dns.question.type": "NBSTAT", "netflight.nbns.names": ["FILESERVER"]},
         {"dns.question.name": "MISSING<00>", "event.outcome": "failure"},

@@ -25,7 +25,7 @@ SNMPTRAPD_CONF = "disableAuthorization yes\n"
 
 
 def snmp(host: Host) -> None:
-    """snmpd with a community that reads, one that writes, and two users; its persistent state is the host's own."""
+    """Snmpd with a community that reads, one that writes, and two users; its persistent state is the host's own."""
     conf = host.write("snmpd.conf", SNMPD_CONF)
     state = f"SNMP_PERSISTENT_DIR={host.folder}"
     host.start("env", state, "snmpd", "-f", "-Lo", "-C", "-c", str(conf), "-I", "-smux")

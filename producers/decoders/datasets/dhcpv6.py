@@ -30,7 +30,9 @@ class Dhcpv6Decoder(Decoder):
             options = list(_options(message))
             for kind, name in ((1, "client"), (2, "server")):
                 _identifier(fields, name, next((tree for code, tree in options if code == kind), {}))
-            leases = [lease for code, tree in options if code in _ASSOCIATIONS for lease in _leases(code, tree)]
+            leases = [
+                lease for code, tree in options if code in _ASSOCIATIONS for lease in _leases(code, tree)
+            ]
             if leases:
                 fields["netflight.dhcpv6.leases"] = leases
                 addresses = [lease["ip"] for lease in leases if "ip" in lease]

@@ -8,7 +8,9 @@ from producers.decoders.convert import choice, ip
 from producers.decoders.tree import Tree, holders, texts
 from producers.decoders.unit import Place, Unit
 
-_RECORDS = choice({1: "is_include", 2: "is_exclude", 3: "to_include", 4: "to_exclude", 5: "allow", 6: "block"})
+_RECORDS = choice(
+    {1: "is_include", 2: "is_exclude", 3: "to_include", 4: "to_exclude", 5: "allow", 6: "block"}
+)
 
 
 class IgmpDecoder(Decoder):

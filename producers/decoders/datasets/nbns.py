@@ -44,7 +44,9 @@ class NbnsDecoder(Decoder):
         unit = Unit(role, self.read(columns, role), place, protocol, status=self.status(columns, role, place))
         unit.key = (*self.key(columns), *asker(unit))
         fields = unit.fields
-        fields["dns.header_flags"] = [flag for flag, field in _FLAGS if columns.get(field) in (["1"], ["True"])]
+        fields["dns.header_flags"] = [
+            flag for flag, field in _FLAGS if columns.get(field) in (["1"], ["True"])
+        ]
         fields["dns.type"] = "answer" if role is Role.RESPONSE else "query"
         answers = [answer for record in _entries(layer, _TOLD) for answer in _answers(record)]
         asked = [_asked(record) for record in _entries(layer, _ASKED)] or answers

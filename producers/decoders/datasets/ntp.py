@@ -25,7 +25,13 @@ class NtpDecoder(Decoder):
             {
                 *("ntp.flags.mode", "ntp.stratum", "ntp.refid", "ntp.rootdelay", "ntp.rootdispersion"),
                 *("ntp.org", "ntp.xmt", "ntp.ctrl.flags2.r", "ntp.ctrl.flags2.error", "ntp.ctrl.sequence"),
-                *("ntp.ctrl.flags2.opcode", "ntp.priv.flags.r", "ntp.priv.impl", "ntp.priv.reqcode", "ntp.priv.err"),
+                *(
+                    "ntp.ctrl.flags2.opcode",
+                    "ntp.priv.flags.r",
+                    "ntp.priv.impl",
+                    "ntp.priv.reqcode",
+                    "ntp.priv.err",
+                ),
             }
         )
 

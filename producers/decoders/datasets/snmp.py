@@ -6,7 +6,7 @@ from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.builder import MAX_ITEMS
-from producers.decoders.convert import CONVERTERS, number
+from producers.decoders.convert import CONVERTERS
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Columns, Tree, holders
 from producers.decoders.unit import Place, Role, Unit
@@ -106,7 +106,9 @@ def _role(columns: Columns, place: Place) -> Role:
 
 def _level(columns: Columns) -> str:
     """The security level (RFC 3411, section 3.4.3)."""
-    auth, crypt = (columns.get(f"snmp.v3.flags.{flag}", [""])[0] in ("1", "True") for flag in ("auth", "crypt"))
+    auth, crypt = (
+        columns.get(f"snmp.v3.flags.{flag}", [""])[0] in ("1", "True") for flag in ("auth", "crypt")
+    )
     return "authPriv" if crypt else "authNoPriv" if auth else "noAuthNoPriv"
 
 
@@ -137,4 +139,8 @@ def _bytes(text: str) -> str:
         said = raw.decode("utf-8")
     except ValueError:
         return str(_hex(text) or "")
-    return said if all(character.isprintable() or character in "\r\n\t" for character in said) else str(_hex(text) or "")
+    return (
+        said
+        if all(character.isprintable() or character in "\r\n\t" for character in said)
+        else str(_hex(text) or "")
+    )

@@ -99,7 +99,9 @@ def _attribute(fields: dict[str, Any], attribute: Tree, protocol: str, about: in
     transport = number((texts(attribute.get(f"{protocol}.att.transp")) or [""])[0])
     if transport is not None:
         fields["netflight.stun.requested_transport"] = {6: "tcp", 17: "udp"}.get(transport, str(transport))
-    software = texts(attribute.get(f"{protocol}.att.software")) or texts(attribute.get(f"{protocol}.att.server"))
+    software = texts(attribute.get(f"{protocol}.att.software")) or texts(
+        attribute.get(f"{protocol}.att.server")
+    )
     if software and software[0]:
         side = "server" if about > 1 else "client"
         fields[f"netflight.stun.{side}.software"] = software[0].rstrip("\0")

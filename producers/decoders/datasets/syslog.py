@@ -30,7 +30,9 @@ class SyslogDecoder(Decoder):
         """One unit per message."""
         columns = self.columns(layer)
         for unit in super().units(layer, protocol, place):
-            facility, severity = (number((columns.get(f"syslog.{n}") or [""])[0]) for n in ("facility", "level"))
+            facility, severity = (
+                number((columns.get(f"syslog.{n}") or [""])[0]) for n in ("facility", "level")
+            )
             if facility is not None and severity is not None:
                 unit.fields["log.syslog.priority"] = facility * 8 + severity
             told = parsed(columns.get("syslog.msg", [""])[0])
