@@ -41,8 +41,8 @@ class Dhcpv6Decoder(Decoder):
             fields["netflight.dhcpv6.options"] = [code for code, _ in options]
             if "netflight.dhcpv6.status.code" in fields:
                 unit.status = "OK" if fields["netflight.dhcpv6.status.code"] == "Success" else "Error"
-            name = fields.get("netflight.dhcpv6.client_fqdn")
-            unit.hosts = [name] if name else []
+            host = fields.get("netflight.dhcpv6.client_fqdn")
+            unit.hosts = [host] if host else []
             yield unit
 
 

@@ -1,5 +1,6 @@
 """IKE version 1 (RFC 2409) and 2 (RFC 7296): the messages of an exchange, as far as they are in clear."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +9,13 @@ from producers.decoders.convert import number
 from producers.decoders.tables import name_or_number
 from producers.decoders.tree import Columns, Tree, find_all, holders, texts
 from producers.decoders.unit import Place, Role, Unit
+from schemas.model import Dataset
 
 _VERSION_2 = "0x20"
 _V1_INFORMATIONAL = "5"
 _LAST_ERROR = 16_383  # of notifications; those above are status (RFC 7296, section 3.10.1)
 _MAX_PROPOSALS = 100
+_REMEMBERED = 4096  # exchanges of version 1 whose beginning is kept
 _PROTOCOLS = {"1": "IKE", "2": "AH", "3": "ESP"}
 _TRANSFORMS = (
     ("isakmp.tf.id.encr", "ike_encryption"),
@@ -51,13 +54,17 @@ class IkeDecoder(Decoder):
             }
         )
 
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self._began: OrderedDict[tuple[object, ...], bool] = OrderedDict()
+
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""
         columns = self.columns(layer)
         if "isakmp.version" not in columns:
             return
-        role = _role(columns, place)
         key = tuple(columns.get(f"isakmp.{name}", [""])[0] for name in ("ispi", "messageid", "exchangetype"))
+        role = self._role(columns, place, key)
         unit = Unit(role, self.read(columns, role), place, protocol, key)
         proposals = [
             proposal for tree in holders(layer, "isakmp.prop.number") for proposal in [_proposal(tree)]
@@ -80,6 +87,18 @@ class IkeDecoder(Decoder):
             unit.status = "Error" if any(code <= _LAST_ERROR for code in notified) else "OK"
         yield unit
 
+    def _role(self, columns: Columns, place: Place, key: tuple[str, ...]) -> Role:
+        if columns["isakmp.version"][0] == _VERSION_2:
+            answer = columns.get("isakmp.flag_r", [""])[0] in ("1", "True")
+            return Role.RESPONSE if answer else Role.REQUEST
+        if columns.get("isakmp.exchangetype") == [_V1_INFORMATIONAL]:
+            return Role.SINGLE
+        # Either gateway may begin an exchange: whoever is heard first in it asks.
+        began = self._began.setdefault((place.flow.uid if place.flow else None, *key), place.from_initiator)
+        if len(self._began) > _REMEMBERED:
+            self._began.popitem(last=False)
+        return Role.REQUEST if began == place.from_initiator else Role.RESPONSE
+
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Lists that both sides have are told together; the responder's cookie is that of its answer."""
         if request is None or response is None:
@@ -90,16 +109,6 @@ class IkeDecoder(Decoder):
                 fields[name] = list(dict.fromkeys(both))
         if "netflight.ike.responder_spi" in response.fields:
             fields["netflight.ike.responder_spi"] = response.fields["netflight.ike.responder_spi"]
-
-
-def _role(columns: Columns, place: Place) -> Role:
-    if columns["isakmp.version"][0] == _VERSION_2:
-        answer = columns.get("isakmp.flag_r", [""])[0] in ("1", "True")
-    elif columns.get("isakmp.exchangetype") == [_V1_INFORMATIONAL]:
-        return Role.SINGLE
-    else:
-        answer = not place.from_initiator
-    return Role.RESPONSE if answer else Role.REQUEST
 
 
 def _proposal(tree: Tree) -> dict[str, Any]:

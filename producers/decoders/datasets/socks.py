@@ -48,7 +48,7 @@ class SocksDecoder(Decoder):
         """Whether the proxy has said what becomes of the request."""
         return parts[-1].extra is not None
 
-    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:
+    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # they say it all
         """The proxy's last word."""
         return next((str(part.extra) for part in reversed(parts) if part.extra is not None), "")
 

@@ -27,9 +27,7 @@ class SsdpDecoder(Decoder):
 
     def extra_fields(self) -> frozenset[str]:
         """What tells the headers."""
-        return frozenset(
-            {*_LINES, "http.request.method", "http.response.code", "http.location", "http.server"}
-        )
+        return frozenset({*_LINES, "http.request.method", "http.response.code"})
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""

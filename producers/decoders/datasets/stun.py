@@ -46,14 +46,13 @@ class StunDecoder(Decoder):
         if protocol == "classicstun":
             fields["netflight.stun.classic"] = True
         attributes = list(holders(layer, f"{protocol}.att.type"))
-        for name, value in _addresses(attributes, protocol):
-            fields[name] = value
+        fields.update(_addresses(attributes, protocol))
         for attribute in attributes:
             _attribute(fields, attribute, protocol, about)
         status = {2: "OK", 3: "Error"}.get(about, "")
         yield Unit(_ROLES[about], fields, place, protocol, (identity, str(method)), status)
 
-    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002
         """The class told is that of the answer, where there is one."""
         if response is not None:
             fields["netflight.stun.class"] = response.fields["netflight.stun.class"]

@@ -12,6 +12,10 @@ from producers.decoders.unit import Place, Unit
 _LIMIT = 65_536
 # RFC 5424, section 6: VERSION TIMESTAMP HOSTNAME APP-NAME PROCID MSGID, then structured data and the text.
 _NEWER = re.compile(r"(\d{1,2}) (\S+) (\S+) (\S+) (\S+) (\S+) (?=[-\[])")
+_NAMES = (
+    *("log.syslog.version", "netflight.syslog.timestamp", "log.syslog.hostname"),
+    *("log.syslog.appname", "log.syslog.procid", "log.syslog.msgid"),
+)
 # RFC 3164, section 4.1: a timestamp of 15 characters, a host, a tag with the number of a process.
 _OLDER = re.compile(r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) ")
 _HOST = re.compile(r"([^\s:\[\]]+|[0-9A-Fa-f:.]+) ")
@@ -47,9 +51,7 @@ def parsed(text: str) -> dict[str, Any]:
     text = text[:_LIMIT].rstrip("\r\n\0")
     newer = _NEWER.match(text)
     if newer:
-        names = ("log.syslog.version", "netflight.syslog.timestamp", "log.syslog.hostname")
-        names += ("log.syslog.appname", "log.syslog.procid", "log.syslog.msgid")
-        fields = {name: value for name, value in zip(names, newer.groups(), strict=True) if value != "-"}
+        fields = {name: value for name, value in zip(_NAMES, newer.groups(), strict=True) if value != "-"}
         return _with(fields, "message", _text(text[newer.end() :], fields))
     older = _OLDER.match(text)
     if older is None:

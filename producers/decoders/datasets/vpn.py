@@ -54,7 +54,7 @@ class OpenvpnDecoder(Decoder):
 
     def client_is_initiator(self, parts: list[Unit]) -> bool:
         """Whether the client's reset, or not the server's, came from the flow's initiator."""
-        return (parts[0].extra == "client") == parts[0].place.from_initiator
+        return bool((parts[0].extra == "client") == parts[0].place.from_initiator)
 
 
 class WireguardDecoder(Decoder):
