@@ -13,6 +13,7 @@ from schemas.model import Dataset
 
 _VERSION_2 = "0x20"
 _V1_INFORMATIONAL = "5"
+_THREE_MESSAGES = ("4", "32")  # aggressive and quick mode
 _LAST_ERROR = 16_383  # of notifications; those above are status (RFC 7296, section 3.10.1)
 _MAX_PROPOSALS = 100
 _REMEMBERED = 4096  # exchanges of version 1 whose beginning is kept
@@ -56,7 +57,7 @@ class IkeDecoder(Decoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._began: OrderedDict[tuple[object, ...], bool] = OrderedDict()
+        self._began: OrderedDict[tuple[object, ...], tuple[bool, bool]] = OrderedDict()
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""
@@ -93,11 +94,17 @@ class IkeDecoder(Decoder):
             return Role.RESPONSE if answer else Role.REQUEST
         if columns.get("isakmp.exchangetype") == [_V1_INFORMATIONAL]:
             return Role.SINGLE
-        # Either gateway may begin an exchange: whoever is heard first in it asks.
-        began = self._began.setdefault((place.flow.uid if place.flow else None, *key), place.from_initiator)
+        # Either gateway may begin an exchange: whoever is heard first in it asks. What the asker says after the
+        # answer of an exchange of three messages wants none.
+        where = (place.flow.uid if place.flow else None, *key)
+        began, answered = self._began.get(where, (place.from_initiator, False))
+        asks = began == place.from_initiator
+        self._began[where] = began, answered or not asks
         if len(self._began) > _REMEMBERED:
             self._began.popitem(last=False)
-        return Role.REQUEST if began == place.from_initiator else Role.RESPONSE
+        if not asks:
+            return Role.RESPONSE
+        return Role.SINGLE if answered and key[-1] in _THREE_MESSAGES else Role.REQUEST
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Lists that both sides have are told together; the responder's cookie is that of its answer."""
