@@ -68,6 +68,10 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count("snmp.data in {0, 1, 3, 4, 5, 6, 7}"),
         Count("snmp.encryptedPDU && snmp.v3.flags.report == 1"),
     ),
+    "bittorrent": (
+        Count("bittorrent.info_hash", ("tcp.stream",)),
+        Count('bt-dht.bencoded.string == "q" && bt-dht.bencoded.string == "a" && !icmp'),
+    ),
     "nbns": (Count("nbns.flags.response == 0"),),
 }
 PACKETS = {

@@ -105,4 +105,25 @@ def nbns(lab: Lab, out: Path) -> Case:
     )
 
 
-SCENES_NET: dict[str, Callable[[Lab, Path], Case]] = {"snmp": snmp, "nbns": nbns}
+def bittorrent(lab: Lab, out: Path) -> Case:
+    """A peer finds another one, gets a small file from it, and asks the distributed hash table for more peers."""
+    seed = lab.host("seed", "192.0.2.40/24")
+    leech = lab.host("leech", "192.0.2.41/24")
+    with Tap(lab, out):
+        peer, torrent = servers_net.torrent(seed, leech)
+        (leech.folder / "got").mkdir()
+        leech.run("python3", peer, "leech", torrent, str(leech.folder / "got"), "192.0.2.40", seconds=60)
+    events: list[dict[str, Any]] = [
+        {"netflight.bittorrent.kind": "handshake", "event.outcome": "success"},
+        {"netflight.bittorrent.dht.method": "get_peers"},
+    ]
+    return Case(
+        title="BitTorrent: a handshake, a small file, the distributed hash table",
+        recorded="Two peers, both libtorrent from Python; one has a file of a kilobyte that the other one gets.",
+        packages=("python3-libtorrent",),
+        counted=("bittorrent",),
+        contains=[{"event.dataset": "network_traffic.bittorrent"} | event for event in events],
+    )
+
+
+SCENES_NET: dict[str, Callable[[Lab, Path], Case]] = {"snmp": snmp, "nbns": nbns, "bittorrent": bittorrent}

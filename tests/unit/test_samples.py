@@ -14,6 +14,7 @@ from samples.record.readme import table
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = [
     "beacon",
+    "bittorrent",
     "dhcp",
     "dns",
     "dns_tunnel",

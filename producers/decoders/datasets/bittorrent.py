@@ -8,7 +8,7 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.builder import MAX_ITEMS
 from producers.decoders.convert import CONVERTERS, ip, number
-from producers.decoders.tree import Tree, holders, layers_of, texts
+from producers.decoders.tree import Tree, find_all, holders, layers_of, texts
 from producers.decoders.unit import Place, Role, Unit
 
 # Bits of the eight reserved bytes, from the right (BEP 4).
@@ -108,8 +108,8 @@ def _dht(layer: Tree, place: Place) -> Unit | None:
     fields[f"netflight.bittorrent.{side}.version"] = _text(message.get("v"))
     if kind == "q":
         fields["netflight.bittorrent.dht.port"] = number(_text(inner.get("port")))
-    fields["netflight.bittorrent.dht.nodes"] = _contacts(layer, "bt-dht.id")
-    fields["netflight.bittorrent.dht.peers"] = _contacts(layer, "bt-dht.ip", without="bt-dht.id")
+    fields["netflight.bittorrent.dht.nodes"] = _contacts(layer, "bt-dht.node")
+    fields["netflight.bittorrent.dht.peers"] = _contacts(layer, "bt-dht.peer")
     if kind == "e":
         fields.update(_error(layer))
     known = {name: value for name, value in fields.items() if value not in ("", None, [])}
@@ -135,13 +135,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _contacts(layer: Tree, marker: str, without: str = "") -> list[str]:
-    """Addresses with their ports of what has the field `marker`."""
+def _contacts(layer: Tree, kind: str) -> list[str]:
+    """Addresses with their ports of nodes or peers."""
     found = []
-    for tree in islice(holders(layer, marker), MAX_ITEMS):
+    for tree in islice(find_all(layer, kind), MAX_ITEMS):
         address = ip((texts(tree.get("bt-dht.ip")) or texts(tree.get("bt-dht.ip6")) or [""])[0])
         port = (texts(tree.get("bt-dht.port")) or [""])[0]
-        if address and without not in tree:
+        if address:
             found.append(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
     return found
 
