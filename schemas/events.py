@@ -99,6 +99,9 @@ def new_event(dataset: "Dataset", identity: str, namespace: str, times: Times) -
 def comparable(event: Event) -> Event:
     """An event without what differs from run to run: when and by whom it was made, and the file's place."""
     kept = {name: value for name, value in event.items() if name not in ("observer", "log")}
+    log = {name: value for name, value in event.get("log", {}).items() if name != "file"}
+    if log:
+        kept["log"] = log
     kept["event"] = {name: value for name, value in event["event"].items() if name != "created"}
     kept["data_stream"] = {name: value for name, value in event["data_stream"].items() if name != "namespace"}
     return kept

@@ -81,7 +81,7 @@ class EventBuilder:
         if flow is not None:
             network = self._add_flow(event, flow, forward=forward)
             network["protocol"] = PROTOCOL_NAMES.get(units[0].protocol, units[0].protocol)
-            self._add_sizes(event, network, units, forward=forward)
+            self._add_sizes(event, network, units, flow, forward=forward)
         if flow is None:
             network["protocol"] = dataset.protocol or PROTOCOL_NAMES.get(units[0].protocol, units[0].protocol)
             for unit in units:
@@ -100,7 +100,7 @@ class EventBuilder:
             put(event, name, told if _fits(told) else _capped(name, told, cut))
         if cut:
             put(event, "netflight.field.truncated", cut)
-        self._derivation.add(event, flow, first.time_ns, fields)
+        self._derivation.add(event, dataset, flow, first.time_ns, fields)
         _add_copies(event)
         _add_related(event, self._related_fields(dataset), fields, units)
         return event
@@ -195,7 +195,7 @@ class EventBuilder:
         return network
 
     def _add_sizes(
-        self, event: Event, network: dict[str, Any], units: Sequence[Unit], *, forward: bool
+        self, event: Event, network: dict[str, Any], units: Sequence[Unit], flow: Flow, *, forward: bool
     ) -> None:
         """Set packets and payload bytes of both sides, each packet counted once."""
         seen = {unit.place.frame: unit.place for unit in units}
@@ -203,7 +203,9 @@ class EventBuilder:
         for place in seen.values():
             packets += 1
             total += place.length
-            if place.from_initiator == forward:
+            # What came on another flow is the answer to what was asked of many.
+            same = place.flow is None or place.flow.uid == flow.uid
+            if same and place.from_initiator == forward:
                 sent_packets += 1
                 sent_bytes += place.length
         source, destination = event["source"], event["destination"]

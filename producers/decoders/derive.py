@@ -19,6 +19,7 @@ from producers.decoders.geo import Geo
 from producers.decoders.tables import LOADER
 from producers.engine.model import Flow
 from schemas.events import NANOSECONDS, Event, put
+from schemas.model import Dataset
 
 _REMEMBERED = 1 << 16
 _OF_FLOWS = 1 << 20
@@ -36,10 +37,12 @@ class Derivation:
         self._of_flow: OrderedDict[int, str] = OrderedDict()
         self._answered: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
 
-    def add(self, event: Event, flow: Flow | None, time_ns: int, fields: dict[str, Any]) -> None:
+    def add(
+        self, event: Event, dataset: Dataset, flow: Flow | None, time_ns: int, fields: dict[str, Any]
+    ) -> None:
         """Add to the event of a transaction, whose fields by dotted name are `fields`, and learn names from it."""
         for prefix, field in _NAMED.items():
-            if field in fields:
+            if field in fields and f"{prefix}.registered_domain" in dataset.fields:
                 for name, value in name_fields(prefix, fields[field]).items():
                     put(event, name, value)
         if "dns.resolved_ip" in fields and "dns.question.name" in fields:

@@ -2,22 +2,52 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
-from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.bittorrent import BittorrentDecoder
+from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
+from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.igmp import IgmpDecoder
+from producers.decoders.datasets.ike import IkeDecoder
+from producers.decoders.datasets.nbns import NbnsDecoder
+from producers.decoders.datasets.ntp import NtpDecoder
+from producers.decoders.datasets.routing import BgpDecoder, OspfDecoder
+from producers.decoders.datasets.snmp import SnmpDecoder
+from producers.decoders.datasets.socks import SocksDecoder
+from producers.decoders.datasets.ssdp import SsdpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.stun import StunDecoder
+from producers.decoders.datasets.syslog import SyslogDecoder
 from producers.decoders.datasets.tls import TlsDecoder
+from producers.decoders.datasets.vpn import OpenvpnDecoder, WireguardDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
     "arp": ArpDecoder,
+    "bgp": BgpDecoder,
+    "bittorrent": BittorrentDecoder,
+    "dhcpv6": Dhcpv6Decoder,
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "igmp": IgmpDecoder,
+    "ike": IkeDecoder,
+    "llmnr": LlmnrDecoder,
+    "mdns": MdnsDecoder,
+    "nbns": NbnsDecoder,
+    "ntp": NtpDecoder,
+    "openvpn": OpenvpnDecoder,
+    "ospf": OspfDecoder,
+    "snmp": SnmpDecoder,
+    "socks": SocksDecoder,
+    "ssdp": SsdpDecoder,
     "ssh": SshDecoder,
+    "stun": StunDecoder,
+    "syslog": SyslogDecoder,
     "tls": TlsDecoder,
+    "wireguard": WireguardDecoder,
 }
 
 

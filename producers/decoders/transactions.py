@@ -109,8 +109,7 @@ class PairTracker(Tracker):
 
     def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
         for waiting in self._by_key.get(where, ()):
-            other_side = waiting.unit.place.from_initiator != response.place.from_initiator
-            if (other_side or response.place.flow is None) and self.decoder.match(waiting.unit, response):
+            if _other_side(waiting.unit, response) and self.decoder.match(waiting.unit, response):
                 return waiting
         return None
 
@@ -155,6 +154,14 @@ class PairTracker(Tracker):
         if self._done > 1000 and self._done > len(self._by_age) // 2:
             self._by_age = deque(waiting for waiting in self._by_age if not waiting.done)
             self._done = 0
+
+
+def _other_side(request: Unit, response: Unit) -> bool:
+    """Whether the response comes from the other side; on another flow, or without one, the key says so."""
+    asked, answered = request.place.flow, response.place.flow
+    if asked is None or answered is None or asked.uid != answered.uid:
+        return True
+    return request.place.from_initiator != response.place.from_initiator
 
 
 @dataclass(slots=True, eq=False)

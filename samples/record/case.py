@@ -64,6 +64,15 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
+    "snmp": (
+        Count("snmp.data in {0, 1, 3, 4, 5, 6, 7}"),
+        Count("snmp.encryptedPDU && snmp.v3.flags.report == 1"),
+    ),
+    "bittorrent": (
+        Count("bittorrent.info_hash", ("tcp.stream",)),
+        Count('bt-dht.bencoded.string == "q" && bt-dht.bencoded.string == "a" && !icmp'),
+    ),
+    "nbns": (Count("nbns.flags.response == 0"),),
 }
 PACKETS = {
     "read": Count("frame"),

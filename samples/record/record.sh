@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 needs=(
   capinfos:wireshark-common curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base dumpcap:wireshark-common
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
-  nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
+  nmap:nmap nmbd:samba nmblookup:samba-common-bin openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass snmpd:snmpd snmpget:snmp snmptrapd:snmptrapd
   tshark:tshark udhcpc:udhcpc unshare:util-linux
 )
 

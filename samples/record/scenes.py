@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from samples.record import hostile, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
+from samples.record.scenes_net import SCENES_NET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -349,4 +350,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "beacon": hostile.beacon,
     "dns_tunnel": hostile.dns_tunnel,
     "office_day": hostile.office_day,
+    **SCENES_NET,
 }

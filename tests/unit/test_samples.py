@@ -14,12 +14,15 @@ from samples.record.readme import table
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = [
     "beacon",
+    "bittorrent",
     "dhcp",
     "dns",
     "dns_tunnel",
+    "nbns",
     "office_day",
     "ping",
     "port_scan",
+    "snmp",
     "ssh",
     "ssh_bruteforce",
     "web",

@@ -1,27 +1,16 @@
-"""DNS: questions and answers from the tree, where each record stands on its own."""
+"""DNS, and its relatives on the local link: multicast DNS (RFC 6762) and LLMNR (RFC 4795)."""
 
-import ipaddress
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
+from producers.decoders.dns_records import SECTIONS, addresses, edns, extended_code, questions, records
+from producers.decoders.local_names import asker, responder
 from producers.decoders.tables import name_or_number
-from producers.decoders.tree import Tree, holders
+from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
 
-# The field that holds the data of a record, by its type; every other type is told in tshark's label.
-_DATA = {
-    "A": "dns.a",
-    "AAAA": "dns.aaaa",
-    "CNAME": "dns.cname",
-    "NS": "dns.ns",
-    "PTR": "dns.ptr.domain_name",
-    "DNAME": "dns.dname",
-    "TXT": "dns.txt",
-    "SPF": "dns.spf",
-}
 _FLAGS = (
     ("AA", "dns.flags.authoritative"),
     ("TC", "dns.flags.truncated"),
@@ -41,32 +30,21 @@ class DnsDecoder(Decoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message; a message that tshark knows to be a retransmission is none."""
-        columns = self.columns({key: value for key, value in layer.items() if key not in _SECTIONS})
+        columns = self.columns(_header(layer))
         role = self.role(columns, place)
         if role is None or "dns.retransmission" in columns:
             return
-        fields = self.read(columns, role)
-        question = _question(layer, fields)
-        fields["dns.header_flags"] = [
-            flag for flag, field in _FLAGS if columns.get(field) in (["1"], ["True"])
-        ]
-        unit = Unit(role, fields, place, protocol, self.key(columns), extra=question)
+        unit = Unit(role, self.read(columns, role), place, protocol, self.key(columns))
+        fields = unit.fields
+        asked = questions(layer)[:1]
+        for question in asked:
+            fields.update({f"dns.question.{part}": question[part] for part in ("name", "type", "class")})
+        unit.extra = (asked[0]["name"], asked[0]["type"]) if asked else ("", "")
+        unit.hosts = [question["name"] for question in asked if question["name"]]
+        fields["dns.header_flags"] = _flags(columns)
+        fields.update(edns(layer))
         if role is Role.RESPONSE:
-            answers = [_record(record) for record in _records(layer)]
-            if answers:
-                fields["dns.answers"] = answers
-            resolved = [
-                a["data"] for a in answers if a["type"] in ("A", "AAAA") and _is_ip(a.get("data", ""))
-            ]
-            if resolved:
-                fields["dns.resolved_ip"] = list(dict.fromkeys(resolved))
-            extended = _extended_code(layer)
-            if extended:
-                header = number(columns.get("dns.flags.rcode", ["0"])[0]) or 0
-                fields["dns.response_code"] = name_or_number("dns_rcode", extended << 4 | header)
-            unit.status = "OK" if fields.get("dns.response_code") == "NOERROR" else "Error"
-        if question[0]:
-            unit.hosts = [question[0]]
+            _answer(unit, layer, columns)
         yield unit
 
     def match(self, request: Unit, response: Unit) -> bool:
@@ -83,89 +61,82 @@ class DnsDecoder(Decoder):
             fields["dns.header_flags"] = told.fields["dns.header_flags"]
 
 
-# An update (RFC 2136) has a zone where a query has its question, and names its other sections after their use.
-_QUESTIONS = ("Queries", "Zone")
-_SECTIONS = (
-    *_QUESTIONS,
-    *("Answers", "Authoritative nameservers", "Additional records", "Prerequisites", "Updates"),
-)
+class LlmnrDecoder(DnsDecoder):
+    """LLMNR: who asks a group is answered from another address, so asker and id say what belongs together."""
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """One unit per message, as of DNS."""
+        for unit in super().units(layer, protocol, place):
+            unit.key = (*unit.key, *asker(unit))
+            yield unit
+
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+        """Say who answered, too."""
+        super().complete(fields, request, response)
+        fields.update(responder("llmnr", response))
 
 
-def _question(layer: Tree, fields: dict[str, Any]) -> tuple[str, str]:
-    """Read the first question into `fields`; return its name and type, empty where there is none."""
-    sections = (layer.get(name) for name in _QUESTIONS)
-    queries = next((section for section in sections if isinstance(section, dict)), {})
-    query = next(holders(queries, "dns.qry.name"), None)
-    if query is None:
-        return "", ""
-    name = _name(query.get("dns.qry.name"))
-    kind = name_or_number("dns_type", number(str(query.get("dns.qry.type"))) or 0)
-    fields["dns.question.name"] = name
-    fields["dns.question.type"] = kind
-    fields["dns.question.class"] = _class(query.get("dns.qry.class"))
-    return name, kind
+class MdnsDecoder(DnsDecoder):
+    """Multicast DNS: every message for itself; many questions, and answers that nobody asked for."""
+
+    def extra_fields(self) -> frozenset[str]:
+        """The header's flags, and whether it is a response."""
+        return super().extra_fields() | {"dns.flags.response"}
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """One unit per message, also where tshark calls it repeated: all have the same id."""
+        columns = self.columns(_header(layer))
+        if "dns.flags.response" not in columns:
+            return
+        unit = Unit(Role.SINGLE, self.read(columns, Role.SINGLE), place, protocol)
+        fields, asked = unit.fields, questions(layer)
+        for question in asked[:1]:
+            fields.update({f"dns.question.{part}": question[part] for part in ("name", "type", "class")})
+        told = {
+            "netflight.mdns.questions": asked,
+            "dns.answers": records(layer, "Answers"),
+            "netflight.mdns.authorities": records(layer, "Authoritative nameservers"),
+            "netflight.mdns.additionals": [
+                record for record in records(layer, "Additional records") if record["type"] != "OPT"
+            ],
+        }
+        fields.update({name: values for name, values in told.items() if values})
+        resolved = addresses([*told["dns.answers"], *told["netflight.mdns.additionals"]])
+        if resolved:
+            fields["dns.resolved_ip"] = resolved
+        response = columns["dns.flags.response"][0] in ("1", "True")
+        fields["dns.type"] = "answer" if response else "query"
+        fields["dns.header_flags"] = _flags(columns)
+        names = [item["name"] for items in told.values() for item in items]
+        unit.hosts = list(dict.fromkeys(name for name in names if name))[:_MAX_HOSTS]
+        yield unit
+
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+        """There is nothing but the message."""
 
 
-def _records(layer: Tree) -> Iterator[Tree]:
-    section = layer.get("Answers")
-    for label, record in section.items() if isinstance(section, dict) else ():
-        for item in record if isinstance(record, list) else (record,):
-            if isinstance(item, dict) and "dns.resp.type" in item:
-                yield {**item, "label": label}
+_MAX_HOSTS = 100
 
 
-def _record(record: Tree) -> dict[str, Any]:
-    kind = name_or_number("dns_type", number(str(record["dns.resp.type"])) or 0)
-    answer: dict[str, Any] = {
-        "name": _name(record.get("dns.resp.name")),
-        "type": kind,
-        "class": _class(record.get("dns.resp.class")),
-    }
-    ttl = number(str(record.get("dns.resp.ttl")))
-    if ttl is not None:
-        answer["ttl"] = ttl
-    data = _data(record, kind)
-    if data:
-        answer["data"] = data
-    return answer
+def _header(layer: Tree) -> Tree:
+    return {key: value for key, value in layer.items() if key not in SECTIONS}
 
 
-def _extended_code(layer: Tree) -> int:
-    """The upper bits of the response code, in the OPT record (RFC 6891, section 6.1.3)."""
-    section = layer.get("Additional records")
-    record = next(holders(section, "dns.resp.ext_rcode"), {}) if isinstance(section, dict) else {}
-    return number(str(record.get("dns.resp.ext_rcode"))) or 0
+def _flags(columns: Columns) -> list[str]:
+    return [flag for flag, field in _FLAGS if columns.get(field) in (["1"], ["True"])]
 
 
-def _data(record: Tree, kind: str) -> str:
-    value = record.get(_DATA.get(kind, ""))
-    if isinstance(value, list):
-        return " ".join(str(item) for item in value)
-    if isinstance(value, str):
-        return value
-    if kind == "MX":
-        return f"{record.get('dns.mx.preference', '')} {record.get('dns.mx.mail_exchange', '')}".strip()
-    if kind == "SRV":
-        parts = ("dns.srv.priority", "dns.srv.weight", "dns.srv.port", "dns.srv.target")
-        return " ".join(str(record.get(part, "")) for part in parts).strip()
-    # tshark's label is "name: type X, class IN, what the record says".
-    _, _, said = str(record["label"]).partition(", class ")
-    return said.partition(", ")[2]
-
-
-def _name(value: object) -> str:
-    return "." if value == "<Root>" else str(value or "")
-
-
-def _class(value: object) -> str:
-    # mDNS uses the top bit for cache-flush and unicast-response; a class it is not.
-    return name_or_number("dns_class", (number(str(value)) or 0) & 0x7FFF)
-
-
-@lru_cache(maxsize=1 << 14)
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _answer(unit: Unit, layer: Tree, columns: Columns) -> None:
+    """Read what a response says beyond its header into the unit."""
+    fields = unit.fields
+    answers = records(layer, "Answers")
+    if answers:
+        fields["dns.answers"] = answers
+    resolved = addresses(answers)
+    if resolved:
+        fields["dns.resolved_ip"] = resolved
+    extended = extended_code(layer)
+    if extended:
+        header = number(columns.get("dns.flags.rcode", ["0"])[0]) or 0
+        fields["dns.response_code"] = name_or_number("dns_rcode", extended << 4 | header)
+    unit.status = "OK" if fields.get("dns.response_code") == "NOERROR" else "Error"

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from producers.decoders.base import Decoder
 from producers.decoders.convert import ip, number
 from producers.decoders.tables import name_of
-from producers.decoders.tree import Tree
+from producers.decoders.tree import Tree, holders, texts
 from producers.decoders.unit import Place, Role, Unit
 
 _ECHO = {"icmp": ({8: Role.REQUEST, 0: Role.RESPONSE}), "icmpv6": ({128: Role.REQUEST, 129: Role.RESPONSE})}
-_TARGETS = ("icmpv6.nd.ns.target_address", "icmpv6.nd.na.target_address", "icmpv6.rd.na.target_address")
+_TARGETS = ("icmpv6.nd.ns.target_address", "icmpv6.nd.na.target_address", "icmpv6.nd.rd.target_address")
+# Neighbour discovery and multicast listeners (RFC 4861, RFC 3810) quote no packet; all of their tree is their own.
+_WHOLE = {130, 131, 132, 133, 134, 135, 136, 137, 143}
+_REDIRECT = 137
 
 
 class IcmpDecoder(Decoder):
@@ -41,6 +44,10 @@ class IcmpDecoder(Decoder):
         target = next((ip(str(layer[name])) for name in _TARGETS if name in layer), None)
         if target:
             fields["netflight.icmp.target.ip"] = target
+        if protocol == "icmpv6" and kind in _WHOLE:
+            own = {name: value for name, value in layer.items() if kind != _REDIRECT or name.startswith(("icmpv6.nd", "icmpv6.rd"))}
+            fields.update(self.read(self.columns(own), Role.SINGLE))
+            fields.update(_prefixes(own))
         yield Unit(
             role,
             fields,
@@ -49,3 +56,14 @@ class IcmpDecoder(Decoder):
             key=(str(identifier), str(sequence)),
             status="OK" if role is Role.RESPONSE else "",
         )
+
+
+def _prefixes(layer: Tree) -> dict[str, object]:
+    """The prefixes that a router announces, with their lengths (RFC 4861, section 4.6.2)."""
+    found = [
+        f"{address}/{(texts(option.get('icmpv6.opt.prefix.length')) or [''])[0]}"
+        for option in holders(layer, "icmpv6.opt.prefix")
+        for address in map(ip, texts(option["icmpv6.opt.prefix"]))
+        if address
+    ]
+    return {"netflight.icmp.router.prefixes": found} if found else {}
