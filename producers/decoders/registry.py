@@ -1,11 +1,19 @@
 """Which decoder turns a dataset's layers into units: `fields` needs no code, the others have a module each."""
 
 from producers.decoders.base import Decoder
+from producers.decoders.datasets.amqp import AmqpDecoder
 from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.kafka import KafkaDecoder
+from producers.decoders.datasets.mqtt import MqttDecoder
+from producers.decoders.datasets.nfs import NfsDecoder
+from producers.decoders.datasets.radius import RadiusDecoder
+from producers.decoders.datasets.rtp import RtpDecoder
+from producers.decoders.datasets.sip import SipDecoder
 from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.thrift import ThriftDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
@@ -17,6 +25,14 @@ DECODERS: dict[str, type[Decoder]] = {
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
     "ssh": SshDecoder,
+    "amqp": AmqpDecoder,
+    "kafka": KafkaDecoder,
+    "mqtt": MqttDecoder,
+    "nfs": NfsDecoder,
+    "radius": RadiusDecoder,
+    "rtp": RtpDecoder,
+    "sip": SipDecoder,
+    "thrift": ThriftDecoder,
     "tls": TlsDecoder,
 }
 

@@ -1,0 +1,4 @@
+"""Stub."""
+from producers.decoders.base import Decoder
+class SipDecoder(Decoder):
+    """Stub."""

@@ -1,0 +1,4 @@
+"""Stub."""
+from producers.decoders.base import Decoder
+class ThriftDecoder(Decoder):
+    """Stub."""
