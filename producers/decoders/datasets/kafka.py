@@ -16,13 +16,12 @@ _TEXTS = {
     "netflight.kafka.group": ("kafka.consumer_group", "kafka.coordinator_key"),
     "netflight.kafka.member_id": ("kafka.member_id",),
     "netflight.kafka.transactional_id": ("kafka.transactional_id",),
-    "error.message": ("kafka.error_message",),
 }
 _LISTS = {
     "netflight.kafka.topic": "kafka.topic_name",
     "netflight.kafka.sasl_mechanism": "kafka.sasl_mechanism",
 }
-_UNKNOWN = ("kafka.unsupported_api_version", "kafka.request_missing", "_ws.malformed")
+_UNKNOWN = ("kafka.unsupported_api_version", "kafka.request_missing")
 
 
 class KafkaDecoder(Decoder):
@@ -37,7 +36,7 @@ class KafkaDecoder(Decoder):
         return frozenset(
             {
                 *("kafka.len", "kafka.error", "kafka.partition_id", "kafka.generation_id", *_UNKNOWN, *texts),
-                *("kafka.required_acks", "kafka.sasl_authentication", *_LISTS.values()),
+                *("kafka.error_message", "kafka.required_acks", "kafka.sasl_authentication", *_LISTS.values()),
                 *("kafka.client_software_name", "kafka.client_software_version"),
             }
         )
@@ -90,6 +89,9 @@ class KafkaDecoder(Decoder):
         errors = [code for code in _numbers(columns, "kafka.error") if code != 0]
         unit.status = "Error" if errors else "OK"
         if errors:
+            message = _first(columns, "kafka.error_message")
+            if message and message != _NULL:
+                fields["error.message"] = message
             name_of = choice(self.dataset.fields["netflight.kafka.error"].names)
             fields["netflight.kafka.error_code"] = errors
             fields["netflight.kafka.error"] = [name_of(str(code)) for code in errors]
