@@ -95,7 +95,8 @@ class Transaction(_Strict):
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
-    event. `stream`: the first units of a flow with the same key are one event, later ones none. After `timeout` seconds of packet time a request is an event without its response.
+    event. `stream`: the first units of a flow with the same key are one event, later ones none. After `timeout`
+    seconds of packet time a request is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.

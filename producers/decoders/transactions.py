@@ -110,7 +110,8 @@ class PairTracker(Tracker):
     def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
         for waiting in self._by_key.get(where, ()):
             same_side = waiting.unit.place.from_initiator == response.place.from_initiator
-            if (not same_side or self.decoder.any_side or response.place.flow is None) and self.decoder.match(waiting.unit, response):
+            possible = not same_side or self.decoder.any_side or response.place.flow is None
+            if possible and self.decoder.match(waiting.unit, response):
                 return waiting
         return None
 

@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samples.record import scenes_sip
 from samples.record import servers_rpc as servers
@@ -55,9 +55,13 @@ def mqtt(lab: Lab, out: Path) -> Case:
         title="MQTT 3.1, 3.1.1 and 5: all qualities of service, a will, wrong passwords, several packets in a segment",
         recorded="mosquitto_sub and mosquitto_pub with a Mosquitto broker that asks for a password.",
         packages=("mosquitto", "mosquitto-clients"),
-        counted=("flow",),
+        counted=("mqtt", "flow"),
         contains=[
-            {"event.dataset": "network_traffic.mqtt", "netflight.mqtt.client_id": "watcher", "user.name": "meter"}
+            {
+                "event.dataset": "network_traffic.mqtt",
+                "netflight.mqtt.client_id": "watcher",
+                "user.name": "meter",
+            }
         ],
     )
 
@@ -112,16 +116,18 @@ def amqp(lab: Lab, out: Path) -> Case:
     with Tap(lab, out):
         client.run("/usr/bin/python3", str(script), SERVER, password)
     return Case(
-        title="AMQP 0-9-1: declarations, messages published, returned, fetched and consumed, a missing queue, a refused login",
+        title="AMQP 0-9-1: declarations, messages published, returned and consumed, a missing queue, a refused login",
         recorded="pika asked a RabbitMQ broker; the second login has a wrong password.",
         packages=("rabbitmq-server", "python3-pika"),
-        counted=("flow",),
+        counted=("amqp", "flow"),
         contains=[
             {"event.dataset": "network_traffic.amqp", "amqp.queue": "north", "amqp.exchange": "orders"}
         ],
     )
 
 
+STATIONS = """NAS-Identifier = "nas1.example.com", NAS-Port = 7,
+Calling-Station-Id = "02-00-5E-00-53-99", Called-Station-Id = "02-00-5E-00-53-01:office\""""
 RADIUS_ACCOUNTING = """\
 Acct-Status-Type = {status}
 Acct-Session-Id = "5f2a"
@@ -142,8 +148,7 @@ def radius(lab: Lab, out: Path) -> Case:
     server, client = lab.host("radius1", f"{SERVER}/24"), lab.host("nas1", f"{CLIENT}/24")
     password, secret = servers.radius(server)
     logins = (
-        f'User-Name = "alice", User-Password = "{password}", NAS-Identifier = "nas1.example.com", NAS-Port = 7,'
-        'Calling-Station-Id = "02-00-5E-00-53-99", Called-Station-Id = "02-00-5E-00-53-01:office"',
+        f'User-Name = "alice", User-Password = "{password}", {STATIONS}',
         f'User-Name = "alice", CHAP-Password = "{password}", NAS-IP-Address = 192.0.2.101, Service-Type = Framed-User',
         'User-Name = "mallory", User-Password = "guess", NAS-IP-Address = 192.0.2.101',
     )
@@ -169,7 +174,7 @@ def radius(lab: Lab, out: Path) -> Case:
 
 
 def voip(lab: Lab, out: Path) -> Case:
-    """A registration, a call with sound and a key pressed, a call to nobody."""
+    """A registration, a call with sound, a call to nobody."""
     server, client = lab.host("pbx1", f"{SERVER}/24"), lab.host("phone1", f"{CLIENT}/24")
     password = secrets.token_urlsafe(9)
     with Tap(lab, out):
@@ -184,10 +189,10 @@ def voip(lab: Lab, out: Path) -> Case:
             client.run("sipp", "-sf", str(asked), "-i", CLIENT, *common, f"{SERVER}:5060")
             lab.stop(called)
     return Case(
-        title="SIP and RTP: a registration with a digest, a call with sound and a key pressed, a call to nobody",
-        recorded="sipp with sipp, with scenarios of our own; the sound is sipp's g711a.pcap, echoed by the called side.",
+        title="SIP and RTP: a registration with a digest, a call with sound, a call to nobody",
+        recorded="sipp with sipp, with scenarios of our own; the sound is sipp's g711a.pcap, echoed.",
         packages=("sip-tester",),
-        counted=("flow",),
+        counted=("sip", "rtp"),
         contains=[{"event.dataset": "network_traffic.sip", "sip.method": "INVITE", "sip.code": 404}],
     )
 
@@ -209,7 +214,7 @@ def nfs(lab: Lab, out: Path) -> Case:
         title="NFS 3 and 4.0: port mapper, mount, directories, a file read and one written, one that is missing",
         recorded="nfs-ls, nfs-cat and nfs-cp of libnfs with NFS-Ganesha and rpcbind.",
         packages=("nfs-ganesha", "nfs-ganesha-vfs", "libnfs-utils", "rpcbind"),
-        counted=("flow",),
+        counted=("nfs", "flow"),
         contains=[{"event.dataset": "network_traffic.nfs", "nfs.version": 4}],
     )
 
@@ -217,13 +222,11 @@ def nfs(lab: Lab, out: Path) -> Case:
 THRIFT_CLIENT = """\
 import sys
 import thriftpy2
-from thriftpy2.protocol import TBinaryProtocolFactory, TCompactProtocolFactory
 from thriftpy2.rpc import make_client
 from thriftpy2.transport import TBufferedTransportFactory, TFramedTransportFactory
 idl = thriftpy2.load("recorder.thrift", module_name="recorder_thrift")
 transport = TFramedTransportFactory() if sys.argv[3] == "framed" else TBufferedTransportFactory()
-protocol = TBinaryProtocolFactory() if sys.argv[4] == "binary" else TCompactProtocolFactory()
-client = make_client(idl.Recorder, sys.argv[1], int(sys.argv[2]), proto_factory=protocol, trans_factory=transport)
+client = make_client(idl.Recorder, sys.argv[1], int(sys.argv[2]), trans_factory=transport)
 client.get("morning")
 try:
     client.get("lost")
@@ -236,21 +239,21 @@ client.close()
 
 
 def thrift(lab: Lab, out: Path) -> Case:
-    """Calls, an exception and a oneway call, framed and unframed, binary and compact."""
+    """Calls, an exception and a oneway call, framed and unframed."""
     server, client = lab.host("app1", f"{SERVER}/24"), lab.host("client1", f"{CLIENT}/24")
     programs = _from_pypi(lab, f"thriftpy2=={THRIFTPY2}")
     servers.thrift(server, programs)
     client.write("recorder.thrift", servers.THRIFT_IDL)
     script = client.write("client.py", THRIFT_CLIENT)
     with Tap(lab, out):
-        for port, transport, protocol in servers.THRIFT_PORTS:
-            argv = ("python3", str(script), SERVER, str(port), transport, protocol)
+        for port, transport in servers.THRIFT_PORTS:
+            argv = ("python3", str(script), SERVER, str(port), transport)
             client.run("env", f"PYTHONPATH={programs}", *argv)
     return Case(
-        title="Thrift: calls, an exception, a oneway call; framed and unframed, binary and compact",
+        title="Thrift: calls, an exception, a oneway call; framed and unframed",
         recorded=f"A client and servers of thriftpy2 {THRIFTPY2} (PyPI).",
-        packages=(),
-        counted=("flow",),
+        packages=("tshark",),
+        counted=("thrift", "flow"),
         contains=[{"event.dataset": "network_traffic.thrift", "thrift.method": "get"}],
     )
 
@@ -302,9 +305,10 @@ def kafka(lab: Lab, out: Path) -> Case:
         client.run(sys.executable, str(script), f"{SERVER}:9092", "tracks")
     return Case(
         title="Kafka: topics made and deleted, ten messages produced and consumed by a group, names that are refused",
-        recorded=f"Clients of confluent-kafka {OLD_CLIENT} and 2.16.1 (PyPI), one after the other, with the Kafka 4.2.0 of cockpit/stack (Maven).",
-        packages=(),
-        counted=("flow",),
+        recorded=f"Clients of confluent-kafka {OLD_CLIENT} and 2.16.1 (PyPI), one after the other, with the Kafka "
+        "4.2.0 of cockpit/stack (Maven).",
+        packages=("tshark",),
+        counted=("kafka", "flow"),
         contains=[{"event.dataset": "network_traffic.kafka", "netflight.kafka.group": "display"}],
     )
 
@@ -318,6 +322,17 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "thrift": thrift,
     "kafka": kafka,
 }
-COUNTS["radius"] = (
-    Count("radius.req", ("ip.src", "udp.srcport", "udp.dstport", "radius.id")),
+COUNTS.update(
+    {
+        "kafka": (Count("kafka", every="kafka.request_key"),),
+        "mqtt": (Count("mqtt", every="mqtt.msgtype", among=("1", "3", "8", "10", "12", "14", "15")),),
+        "amqp": (Count("amqp", every="amqp.method.method", among=tuple(str(n) for n in range(10, 130, 10))),),
+        "sip": (Count("sip.Method && sip.resend == 0"),),
+        "rtp": (Count("rtp", ("ip.src", "udp.srcport", "udp.dstport", "rtp.ssrc")),),
+        "nfs": (Count("rpc", every="rpc.msgtyp", among=("0",)),),
+        "radius": (
+            Count("radius.req && !radius.dup", ("ip.src", "udp.srcport", "udp.dstport", "radius.id")),
+        ),
+        "thrift": (Count("thrift", every="thrift.mtype", among=("0x01", "0x04")),),
+    }
 )

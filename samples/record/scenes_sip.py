@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-_HEAD = '''Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+_HEAD = """Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
 From: "Alice" <sip:alice@example.com>;tag=[call_number]a1
 To: {to}
 Call-ID: [call_id]
 CSeq: {number} {method}
 Max-Forwards: 70
 User-Agent: Desk phone 2.1
-'''
+"""
 _CONTACT = "Contact: <sip:alice@[local_ip]:[local_port]>\n"
 _EMPTY = "Content-Length: 0\n\n"
 _SDP = """Content-Type: application/sdp
@@ -87,10 +87,9 @@ def _caller_register(password: str) -> str:
 def _caller_call() -> str:
     uri, tagged = "sip:bob@[remote_ip]:[remote_port]", f"{_BOB}[peer_tag_param]"
     offer = _CONTACT + "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS\n" + _SDP.format(owner="alice")
-    sounds = "".join(
-        f'<nop><action><exec play_pcap_audio="/usr/share/sip-tester/{sound}"/></action></nop>\n'
-        f'<pause milliseconds="{pause}"/>\n'
-        for sound, pause in (("g711a.pcap", 1200), ("dtmf_2833_5.pcap", 600))
+    sound = (
+        '<nop><action><exec play_pcap_audio="/usr/share/sip-tester/g711a.pcap"/></action></nop>\n'
+        '<pause milliseconds="1500"/>\n'
     )
     return (
         _request("INVITE", uri, _BOB, 1, offer)
@@ -98,7 +97,7 @@ def _caller_call() -> str:
         + _wait(180)
         + _wait(200)
         + _request("ACK", uri, tagged, 1, _EMPTY)
-        + sounds
+        + sound
         + _request("BYE", uri, tagged, 2, _EMPTY)
         + _wait(200)
     )

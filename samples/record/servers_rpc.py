@@ -158,7 +158,7 @@ exec ganesha.nfsd -F -f {folder}/ganesha.conf -L {folder}/ganesha.txt -p {folder
 
 
 def nfs(host: Host) -> None:
-    """rpcbind and NFS-Ganesha, which exports /srv/export with two files."""
+    """Run rpcbind and NFS-Ganesha, which exports /srv/export with two files."""
     (host.folder / "recovery").mkdir()
     host.write("ganesha.conf", GANESHA_CONF.format(folder=host.folder))
     host.start("rpcbind", "-f", "-w")
@@ -180,7 +180,6 @@ service Recorder {
 THRIFT_SERVER = """\
 import sys
 import thriftpy2
-from thriftpy2.protocol import TBinaryProtocolFactory, TCompactProtocolFactory
 from thriftpy2.rpc import make_server
 from thriftpy2.transport import TBufferedTransportFactory, TFramedTransportFactory
 idl = thriftpy2.load("recorder.thrift", module_name="recorder_thrift")
@@ -194,24 +193,22 @@ class Handler:
     def note(self, text):
         pass
 framed = sys.argv[2] == "framed"
-protocol = TBinaryProtocolFactory() if sys.argv[3] == "binary" else TCompactProtocolFactory()
 transport = TFramedTransportFactory() if framed else TBufferedTransportFactory()
-make_server(idl.Recorder, Handler(), "0.0.0.0", int(sys.argv[1]), proto_factory=protocol,
-            trans_factory=transport, client_timeout=None).serve()
+make_server(idl.Recorder, Handler(), "0.0.0.0", int(sys.argv[1]), trans_factory=transport, client_timeout=None).serve()
 """
 
 
 def thrift(host: Host, programs: Path) -> None:
-    """The service of THRIFT_IDL, by thriftpy2 in the folder `programs`: framed and unframed, binary and compact."""
+    """The service of THRIFT_IDL, by thriftpy2 in the folder `programs`: framed and unframed."""
     host.write("recorder.thrift", THRIFT_IDL)
     script = host.write("server.py", THRIFT_SERVER)
-    for port, transport, protocol in THRIFT_PORTS:
-        argv = ("python3", str(script), str(port), transport, protocol)
+    for port, transport in THRIFT_PORTS:
+        argv = ("python3", str(script), str(port), transport)
         host.start("env", f"PYTHONPATH={programs}", *argv)
         wait_for(partial(host.listening, port), "the Thrift server")
 
 
-THRIFT_PORTS = ((9090, "framed", "binary"), (9091, "buffered", "binary"), (9095, "framed", "compact"))
+THRIFT_PORTS = ((9090, "framed"), (9091, "buffered"))
 
 KAFKA_OF_A_HOST = """\
 process.roles=broker,controller

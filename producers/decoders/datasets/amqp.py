@@ -14,24 +14,47 @@ from producers.decoders.unit import Place, Role, Unit
 
 _METHOD, _HEADER = "1", "2"
 _SYNCHRONOUS = {
-    **{(10, 10): "connection.start", (10, 20): "connection.secure", (10, 30): "connection.tune"},
-    **{(10, 40): "connection.open", (10, 50): "connection.close"},
-    **{(20, 10): "channel.open", (20, 20): "channel.flow", (20, 40): "channel.close"},
-    **{(30, 10): "access.request", (40, 10): "exchange.declare", (40, 20): "exchange.delete"},
-    **{(40, 30): "exchange.bind", (40, 40): "exchange.unbind", (50, 10): "queue.declare", (50, 20): "queue.bind"},
-    **{(50, 30): "queue.purge", (50, 40): "queue.delete", (50, 50): "queue.unbind", (60, 10): "basic.qos"},
-    **{(60, 20): "basic.consume", (60, 30): "basic.cancel", (60, 110): "basic.recover"},
-    **{(85, 10): "confirm.select", (90, 10): "tx.select", (90, 20): "tx.commit", (90, 30): "tx.rollback"},
+    (10, 10): "connection.start",
+    (10, 20): "connection.secure",
+    (10, 30): "connection.tune",
+    (10, 40): "connection.open",
+    (10, 50): "connection.close",
+    (20, 10): "channel.open",
+    (20, 20): "channel.flow",
+    (20, 40): "channel.close",
+    (30, 10): "access.request",
+    (40, 10): "exchange.declare",
+    (40, 20): "exchange.delete",
+    (40, 30): "exchange.bind",
+    (40, 40): "exchange.unbind",
+    (50, 10): "queue.declare",
+    (50, 20): "queue.bind",
+    (50, 30): "queue.purge",
+    (50, 40): "queue.delete",
+    (50, 50): "queue.unbind",
+    (60, 10): "basic.qos",
+    (60, 20): "basic.consume",
+    (60, 30): "basic.cancel",
+    (60, 110): "basic.recover",
+    (85, 10): "confirm.select",
+    (90, 10): "tx.select",
+    (90, 20): "tx.commit",
+    (90, 30): "tx.rollback",
 }
 # An answer's number is one more, but for a few.
 _ANSWERS = {(one, two + 1): (one, two) for one, two in _SYNCHRONOUS} | {
-    **{(40, 51): (40, 40), (60, 111): (60, 110)},
+    (40, 51): (40, 40),
+    (60, 111): (60, 110),
 }
 _GET, _GET_OK, _GET_EMPTY = (60, 70), (60, 71), (60, 72)
 _WITH_CONTENT = {(60, 40): "basic.publish", (60, 50): "basic.return", (60, 60): "basic.deliver"}
 _ALONE = {
-    **{(60, 80): "basic.ack", (60, 90): "basic.reject", (60, 100): "basic.recover-async"},
-    **{(60, 120): "basic.nack", (10, 60): "connection.blocked", (10, 61): "connection.unblocked"},
+    (60, 80): "basic.ack",
+    (60, 90): "basic.reject",
+    (60, 100): "basic.recover-async",
+    (60, 120): "basic.nack",
+    (10, 60): "connection.blocked",
+    (10, 61): "connection.unblocked",
 }
 _REFUSALS = ((60, 90), (60, 120))
 _CLOSES = ((10, 50), (20, 40))
@@ -92,7 +115,9 @@ class AmqpDecoder(Decoder):
         if method != "basic.get":
             return response.extra not in (_GET_OK, _GET_EMPTY)
         if response.extra != _GET_OK:
-            return response.extra == _GET_EMPTY or (response.extra == _HEADER and request.extra == _GET_OK)
+            return bool(
+                response.extra == _GET_EMPTY or (response.extra == _HEADER and request.extra == _GET_OK)
+            )
         request.extra = _GET_OK
         for name, value in response.fields.items():
             request.fields.setdefault(name, value)
@@ -100,7 +125,7 @@ class AmqpDecoder(Decoder):
 
     def interim(self, response: Unit) -> bool:
         """Whether the head of the message that was fetched is still to come."""
-        return response.extra == _GET_OK
+        return bool(response.extra == _GET_OK)
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Add the names that public rules ask for; a content's head alone has no method."""
@@ -144,7 +169,9 @@ class AmqpDecoder(Decoder):
         return True
 
     @staticmethod
-    def _failed(columns: Columns, fields: dict[str, Any], unit: Unit, other: tuple[str, str]) -> Iterator[Unit]:
+    def _failed(
+        columns: Columns, fields: dict[str, Any], unit: Unit, other: tuple[str, str]
+    ) -> Iterator[Unit]:
         """The answer that a close is to the method that it names, where that one waits for an answer."""
         about = tuple(_number(columns, f"amqp.method.arguments.{part}_id") for part in ("class", "method"))
         asked = "basic.get" if about == _GET else _SYNCHRONOUS.get((about[0], about[1]), "")

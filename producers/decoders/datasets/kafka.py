@@ -36,7 +36,12 @@ class KafkaDecoder(Decoder):
         return frozenset(
             {
                 *("kafka.len", "kafka.error", "kafka.partition_id", "kafka.generation_id", *_UNKNOWN, *texts),
-                *("kafka.error_message", "kafka.required_acks", "kafka.sasl_authentication", *_LISTS.values()),
+                *(
+                    "kafka.error_message",
+                    "kafka.required_acks",
+                    "kafka.sasl_authentication",
+                    *_LISTS.values(),
+                ),
                 *("kafka.client_software_name", "kafka.client_software_version"),
             }
         )

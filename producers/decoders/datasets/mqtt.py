@@ -13,13 +13,23 @@ CONNECT, CONNACK, PUBLISH, PUBREC, PUBREL, SUBACK = 1, 2, 3, 5, 6, 9
 _FAILED = 0x80
 # What an acknowledgement is about. PUBREC is followed by PUBCOMP (section 4.3.3), which is the one that counts.
 _ABOUT = {
-    **{CONNACK: CONNECT, 4: PUBLISH, PUBREC: PUBLISH, 7: PUBLISH, SUBACK: 8, 11: 10, 13: 12},
+    CONNACK: CONNECT,
+    4: PUBLISH,
+    PUBREC: PUBLISH,
+    7: PUBLISH,
+    SUBACK: 8,
+    11: 10,
+    13: 12,
     **{kind: kind for kind in (CONNECT, PUBLISH, 8, 10, 12)},
 }
 # Return codes of version 3 (MQTT 3.1.1, section 3.2.2.3).
 _RETURNED = {
-    **{0: "Accepted", 1: "Unacceptable protocol version", 2: "Identifier rejected"},
-    **{3: "Server unavailable", 4: "Bad user name or password", 5: "Not authorized"},
+    0: "Accepted",
+    1: "Unacceptable protocol version",
+    2: "Identifier rejected",
+    3: "Server unavailable",
+    4: "Bad user name or password",
+    5: "Not authorized",
 }
 
 

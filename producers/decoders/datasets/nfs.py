@@ -13,7 +13,11 @@ _NFS = 100_003
 _LAYERS = {_NFS: "nfs", 100_000: "portmap", 100_005: "mount", 100_021: "nlm"}
 _FLAVORS = {0: "none", 1: "unix", 2: "short", 3: "des", 6: "rpcsec_gss"}
 _ACCEPTED = {
-    **{0: "success", 1: "prog_unavail", 2: "prog_mismatch", 3: "proc_unavail", 4: "garbage_args"},
+    0: "success",
+    1: "prog_unavail",
+    2: "prog_mismatch",
+    3: "proc_unavail",
+    4: "garbage_args",
     5: "system_err",
 }
 _DENIED = {0: "rpc_mismatch", 1: "auth_error"}
@@ -48,7 +52,8 @@ _PROCEDURES = {
     ("nfs", 3): _NFS3,
 }
 _COPIED = {
-    **{"nfs.opcode": "network_traffic.nfs.opcode", "nfs.status": "network_traffic.nfs.status"},
+    "nfs.opcode": "network_traffic.nfs.opcode",
+    "nfs.status": "network_traffic.nfs.status",
     "rpc.auth_flavor": "network_traffic.nfs.rpc.auth_flavor",
     "rpc.cred.uid": "network_traffic.nfs.rpc.cred.uid",
 }
@@ -110,7 +115,9 @@ class NfsDecoder(Decoder):
             flavor = number(_first(columns, "rpc.auth.flavor"))
             if flavor is not None:
                 fields["rpc.auth_flavor"] = _FLAVORS.get(flavor, str(flavor))
-            groups = [value for text in columns.get("rpc.auth.gid", ()) if (value := number(text)) is not None]
+            groups = [
+                value for text in columns.get("rpc.auth.gid", ()) if (value := number(text)) is not None
+            ]
             if groups:
                 fields["rpc.cred.gid"] = groups[0]
             if groups[1:]:
@@ -130,7 +137,7 @@ class NfsDecoder(Decoder):
         unit.protocol = protocol
         for name, value in self.read(columns, unit.role).items():
             fields.setdefault(name, value)
-        version = fields.get("netflight.nfs.program_version")
+        version: int = fields.get("netflight.nfs.program_version", 0)
         procedure = fields.get("netflight.nfs.procedure", -1)
         names = _PROCEDURES.get((protocol, version), ())
         name = names[procedure] if 0 <= procedure < len(names) else ""

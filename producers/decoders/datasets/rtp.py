@@ -9,12 +9,33 @@ from producers.decoders.convert import number
 from producers.decoders.tree import Tree, collect, texts
 from producers.decoders.unit import Place, Role, Unit
 
-# The default policy gives the first 16 packets of a flow and direction: a stream's event is the same by any policy.
-_ENOUGH = 8
+# The default policy gives the first packets of a flow: so few that a stream's event is the same by any policy.
+_ENOUGH = 4
 _CODECS = {
-    **{0: "PCMU", 3: "GSM", 4: "G723", 5: "DVI4", 6: "DVI4", 7: "LPC", 8: "PCMA", 9: "G722", 10: "L16", 11: "L16"},
-    **{12: "QCELP", 13: "CN", 14: "MPA", 15: "G728", 16: "DVI4", 17: "DVI4", 18: "G729", 25: "CelB", 26: "JPEG"},
-    **{28: "nv", 31: "H261", 32: "MPV", 33: "MP2T", 34: "H263"},
+    0: "PCMU",
+    3: "GSM",
+    4: "G723",
+    5: "DVI4",
+    6: "DVI4",
+    7: "LPC",
+    8: "PCMA",
+    9: "G722",
+    10: "L16",
+    11: "L16",
+    12: "QCELP",
+    13: "CN",
+    14: "MPA",
+    15: "G728",
+    16: "DVI4",
+    17: "DVI4",
+    18: "G729",
+    25: "CelB",
+    26: "JPEG",
+    28: "nv",
+    31: "H261",
+    32: "MPV",
+    33: "MP2T",
+    34: "H263",
 }
 _SEQUENCES = 1 << 16
 _CALL = frozenset({"sip.call_id_generated"})
@@ -63,7 +84,9 @@ class RtpDecoder(Decoder):
             fields["netflight.rtp.codec"] = names
         fields["netflight.rtp.packets_seen"] = len(parts)
         # A step of more than half the numbers is one back.
-        fields["netflight.rtp.packets_missing"] = sum(step - 1 for step in steps if 1 < step < _SEQUENCES // 2)
+        fields["netflight.rtp.packets_missing"] = sum(
+            step - 1 for step in steps if 1 < step < _SEQUENCES // 2
+        )
         return ""
 
     def client_is_initiator(self, parts: list[Unit]) -> bool:

@@ -73,7 +73,8 @@ class SipDecoder(Decoder):
 
     def interim(self, response: Unit) -> bool:
         """Whether it is provisional (1xx)."""
-        return 100 <= response.fields.get("sip.code", 0) < 200
+        code: int = response.fields.get("sip.code", 0)
+        return 100 <= code < 200
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Say what was seen, and add the names that public rules ask for."""

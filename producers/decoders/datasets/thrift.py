@@ -9,17 +9,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from producers.decoders.base import Decoder
-from producers.decoders.convert import number
-from producers.decoders.tree import Tree, find_all, holders
+from producers.decoders.convert import CONVERTERS, number
+from producers.decoders.tree import Tree, find_all
 from producers.decoders.unit import Place, Role, Unit
 
 _ONEWAY, _REPLY, _EXCEPTION = 4, 2, 3
 _KINDS = {1: "CALL", _REPLY: "REPLY", _EXCEPTION: "EXCEPTION", _ONEWAY: "ONEWAY"}
 # tshark's field of a value by its type (Thrift's binary protocol).
 _VALUES = {
-    **{2: ("thrift.bool",), 3: ("thrift.i8",), 4: ("thrift.double",), 6: ("thrift.i16",), 8: ("thrift.i32",)},
-    **{10: ("thrift.i64",), 11: ("thrift.string", "thrift.binary"), 12: ("thrift.struct",)},
-    **{13: ("thrift.map",), 14: ("thrift.set",), 15: ("thrift.list",), 16: ("thrift.uuid",)},
+    2: ("thrift.bool",),
+    3: ("thrift.i8",),
+    4: ("thrift.double",),
+    6: ("thrift.i16",),
+    8: ("thrift.i32",),
+    10: ("thrift.i64",),
+    11: ("thrift.string", "thrift.binary"),
+    12: ("thrift.struct",),
+    13: ("thrift.map",),
+    14: ("thrift.set",),
+    15: ("thrift.list",),
+    16: ("thrift.uuid",),
 }
 _BOOL, _TEXT, _STRUCT, _MAP, _SET = 2, 11, 12, 13, 14
 _MAX_DEPTH, _MAX_ITEMS = 25, 100
@@ -57,19 +66,17 @@ class ThriftDecoder(Decoder):
     def _add_outcome(unit: Unit, layer: Tree, kind: int) -> None:
         fields = unit.fields
         thrown = next((name for name in layer if name.startswith("Exception")), "")
-        if kind == _EXCEPTION:
+        if kind == _EXCEPTION:  # the server could not make the call; what it says is in the YAML's fields
             unit.status = "Error"
-            said = next(holders(layer, "thrift.string"), {}).get("thrift.string")
-            if isinstance(said, str):
-                fields["error.message"] = said
-            fields["thrift.exceptions"] = _structure(_body(layer, thrown or "Data"))
         elif thrown:
             unit.status = "Error"
             fields["thrift.exceptions"] = _structure(_body(layer, thrown))
         else:
             unit.status = "OK"
             returned = _structure(_body(layer, "Data"))
-            fields["thrift.return_value"] = returned.removeprefix("(0: ").removesuffix(")") if returned != "()" else ""
+            fields["thrift.return_value"] = (
+                returned.removeprefix("(0: ").removesuffix(")") if returned != "()" else ""
+            )
 
 
 def _body(layer: Tree, name: str) -> Tree:
@@ -92,7 +99,8 @@ class _Values:
         for name in _VALUES.get(kind or 0, ()):
             left = self._left.get(name)
             if left:
-                return _shown(left.popleft(), kind or 0, depth)
+                value = left.popleft()
+                return _octets(value) if name == "thrift.binary" else _shown(value, kind or 0, depth)
         return "?"
 
 
@@ -109,10 +117,15 @@ def _shown(value: Any, kind: int, depth: int) -> str:
     return text
 
 
+def _octets(value: object) -> str:
+    """Bytes that are no text, in hexadecimal."""
+    return str(CONVERTERS["hex"](str(value)) or "")
+
+
 def _structure(tree: Tree, depth: int = 0) -> str:
     """The fields of a structure by number, in the order of the packet."""
     values = _Values(tree)
-    shown = []
+    shown: list[str] = []
     for name, header in tree.items():
         if name.startswith(_HEADER):
             for one in header if isinstance(header, list) else [header]:
@@ -126,9 +139,8 @@ def _collection(tree: Tree, kind: int, depth: int) -> str:
     """The items of a list, a set or a map, which all have the types that are named first."""
     named = tree.get("thrift.type")
     kinds = [number(str(text)) for text in (named if isinstance(named, list) else [named])]
-    values = _Values(tree)
+    values, shown = _Values(tree), list[str]()
     count = next((number(str(tree[name])) for name in tree if name.startswith("thrift.num_")), 0) or 0
-    shown = []
     for _ in range(min(count, _MAX_ITEMS)):
         item = [values.take(one, depth) for one in kinds[: 2 if kind == _MAP else 1]]
         shown.append(": ".join(item))
