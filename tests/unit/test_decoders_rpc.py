@@ -224,7 +224,8 @@ VALUES = st.one_of(
 )  # the first event compiles its schema
 @given(data=st.data())
 def test_nothing_in_a_tree_makes_a_decoder_fail(dataset: str, data: st.DataObject) -> None:
-    names = names_of(dataset) + [
+    names = [
+        *names_of(dataset),
         "thrift.mtype",
         "thrift.type",
         "Data",
