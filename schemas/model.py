@@ -17,7 +17,7 @@ from schemas.errors import SchemaError
 
 M = TypeVar("M", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; the same safe subset
-FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*)$")]
+FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_-]+)*)$")]
 
 
 class FieldType(StrEnum):
@@ -96,13 +96,14 @@ class Transaction(_Strict):
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
-    event. After `timeout` seconds of packet time a request is an event without its response.
+    event. `stream`: the first units of a flow with the same key are one event, later ones none. After `timeout`
+    seconds of packet time a request is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.
     """
 
-    kind: Literal["single", "pair", "connection"]
+    kind: Literal["single", "pair", "connection", "stream"]
     request: Condition | None = None
     response: Condition | None = None
     key: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ response tell something only together, `complete`.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from producers.decoders.convert import CONVERTERS, choice
 from producers.decoders.tree import Columns, Tree, collect, split
@@ -26,7 +26,12 @@ class _Column(NamedTuple):
 
 
 class Decoder:
-    """Turns a layer into units, by the dataset's YAML."""
+    """Turns a layer into units, by the dataset's YAML.
+
+    With `any_side` a response may come from the side that sent the request: its key says the side.
+    """
+
+    any_side: ClassVar[bool] = False
 
     def __init__(self, dataset: Dataset) -> None:
         if dataset.transaction is None or dataset.tshark is None:
@@ -84,7 +89,7 @@ class Decoder:
         transaction = self.transaction
         if transaction.kind == "single":
             return Role.SINGLE
-        if transaction.kind == "connection":
+        if transaction.kind in ("connection", "stream"):
             return Role.PART
         if _holds(transaction.request, columns, place):
             return Role.REQUEST

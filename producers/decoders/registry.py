@@ -1,6 +1,7 @@
 """Which decoder turns a dataset's layers into units: `fields` needs no code, the others have a module each."""
 
 from producers.decoders.base import Decoder
+from producers.decoders.datasets.amqp import AmqpDecoder
 from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.bittorrent import BittorrentDecoder
 from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
@@ -18,6 +19,14 @@ from producers.decoders.datasets.ssdp import SsdpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.stun import StunDecoder
 from producers.decoders.datasets.syslog import SyslogDecoder
+from producers.decoders.datasets.kafka import KafkaDecoder
+from producers.decoders.datasets.mqtt import MqttDecoder
+from producers.decoders.datasets.nfs import NfsDecoder
+from producers.decoders.datasets.radius import RadiusDecoder
+from producers.decoders.datasets.rtp import RtpDecoder
+from producers.decoders.datasets.sip import SipDecoder
+from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.thrift import ThriftDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from producers.decoders.datasets.vpn import OpenvpnDecoder, WireguardDecoder
 from schemas.errors import SchemaError
@@ -46,6 +55,14 @@ DECODERS: dict[str, type[Decoder]] = {
     "ssh": SshDecoder,
     "stun": StunDecoder,
     "syslog": SyslogDecoder,
+    "amqp": AmqpDecoder,
+    "kafka": KafkaDecoder,
+    "mqtt": MqttDecoder,
+    "nfs": NfsDecoder,
+    "radius": RadiusDecoder,
+    "rtp": RtpDecoder,
+    "sip": SipDecoder,
+    "thrift": ThriftDecoder,
     "tls": TlsDecoder,
     "wireguard": WireguardDecoder,
 }

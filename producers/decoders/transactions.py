@@ -109,7 +109,8 @@ class PairTracker(Tracker):
 
     def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
         for waiting in self._by_key.get(where, ()):
-            if _other_side(waiting.unit, response) and self.decoder.match(waiting.unit, response):
+            possible = self.decoder.any_side or _other_side(waiting.unit, response)
+            if possible and self.decoder.match(waiting.unit, response):
                 return waiting
         return None
 
@@ -233,6 +234,59 @@ class ConnectionTracker(Tracker):
             yield Transaction(None, None, tuple(connection.parts))
 
 
+class StreamTracker(Tracker):
+    """The first parts of a flow that have the same key become one transaction; later ones make none.
+
+    Units of other roles are told at once.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self._open: OrderedDict[tuple[object, ...], list[Unit]] = OrderedDict()
+        self._of_flow: dict[int, set[tuple[object, ...]]] = {}
+        self.held = self._of_flow
+
+    @property
+    def due_ns(self) -> int:
+        """After which packet time the oldest stream is told."""
+        return next(iter(self._open.values()))[0].place.time_ns + self._timeout_ns if self._open else NEVER
+
+    def add(self, unit: Unit) -> Iterator[Transaction]:
+        """Add a part; yield the stream when it has told all."""
+        flow = unit.place.flow
+        if flow is None or unit.role is not Role.PART:
+            yield Transaction(request=unit, response=None)
+            return
+        where = (flow.uid, *unit.key)
+        parts = self._open.get(where)
+        if parts is None:
+            streams = self._of_flow.setdefault(flow.uid, set())
+            if where in streams or len(streams) == _MAX_PARTS:
+                return
+            streams.add(where)
+            parts = self._open[where] = []
+        parts.append(unit)
+        if self.decoder.told_all(parts) or len(parts) == _MAX_PARTS:
+            yield Transaction(None, None, tuple(self._open.pop(where)))
+
+    def expire(self, now_ns: int) -> Iterator[Transaction]:
+        """Yield the streams that have begun too long ago."""
+        while self._open and self.due_ns < now_ns:
+            yield Transaction(None, None, tuple(self._open.popitem(last=False)[1]))
+
+    def end(self, flow: Flow) -> Iterator[Transaction]:
+        """Yield the streams of a flow that has ended."""
+        for where in sorted(self._of_flow.pop(flow.uid, ()), key=str):
+            parts = self._open.pop(where, None)
+            if parts:
+                yield Transaction(None, None, tuple(parts))
+
+    def close(self) -> Iterator[Transaction]:
+        """Yield every stream that is left."""
+        while self._open:
+            yield Transaction(None, None, tuple(self._open.popitem(last=False)[1]))
+
+
 def _repeats(parts: list[Unit], unit: Unit) -> bool:
     """Whether the unit says nothing that a part of the same side has not said."""
     return not unit.fields and any(
@@ -249,5 +303,6 @@ def tracker_for(decoder: Decoder) -> Tracker:
         "single": Tracker,
         "pair": PairTracker,
         "connection": ConnectionTracker,
+        "stream": StreamTracker,
     }
     return kinds[decoder.transaction.kind](decoder)

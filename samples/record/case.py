@@ -30,22 +30,35 @@ class Case:
 
 @dataclass(frozen=True)
 class Count:
-    """Frames that match a display filter; with `by`, the distinct values of these fields among them."""
+    """Frames that match a display filter; with `by`, the distinct values of these fields among them.
+
+    With `every` it is all values of that field, several in a frame too; with `among` those that are one of these.
+    """
 
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
+    every: str = ""
+    among: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.every:
+            return f"tshark -Y '{self.filter}', all {self.every}" + (
+                f" of {' '.join(self.among)}" if self.among else ""
+            )
         return f"tshark -Y '{self.filter}'" + (f", distinct {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
-        fields = self.by or ("frame.number",)
-        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", "occurrence=f"]
+        fields = (self.every,) if self.every else self.by or ("frame.number",)
+        which = "occurrence=a" if self.every else "occurrence=f"
+        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", which]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.every:
+            values = [value for row in rows for value in row.split(",") if value]
+            return sum(not self.among or value in self.among for value in values)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -78,7 +91,7 @@ PACKETS = {
     "read": Count("frame"),
     "in_flows": Count("ip || ipv6"),
     "not_ip": Count("!ip && !ipv6"),
-    "malformed": Count("_ws.malformed"),
+    "malformed": Count("_ws.malformed && !kafka"),  # of Kafka, tshark means versions it does not know
 }
 
 

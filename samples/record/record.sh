@@ -9,6 +9,10 @@ needs=(
   capinfos:wireshark-common curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base dumpcap:wireshark-common
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap nmbd:samba nmblookup:samba-common-bin openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass snmpd:snmpd snmpget:snmp snmptrapd:snmptrapd
+  nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
+  ganesha.nfsd:nfs-ganesha
+  java:openjdk-17-jre-headless mosquitto:mosquitto mosquitto_pub:mosquitto-clients nfs-ls:libnfs-utils
+  radclient:freeradius-utils freeradius:freeradius rabbitmqctl:rabbitmq-server rpcbind:rpcbind sipp:sip-tester
   tshark:tshark udhcpc:udhcpc unshare:util-linux
 )
 

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import hostile, servers
+from samples.record import hostile, scenes_rpc, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 from samples.record.scenes_net import SCENES_NET
@@ -351,4 +351,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "dns_tunnel": hostile.dns_tunnel,
     "office_day": hostile.office_day,
     **SCENES_NET,
+    **scenes_rpc.SCENES,
 }
