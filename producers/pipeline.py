@@ -102,6 +102,8 @@ class Pipeline:
         self._queue: deque[Waiting | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
+        for decoder in plan.decoders:
+            decoder.begin()
         self._protocols: dict[int, list[str]] = {}
         self._signatures: dict[int, int] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}

@@ -17,7 +17,7 @@ from schemas.errors import SchemaError
 
 M = TypeVar("M", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; the same safe subset
-FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*)$")]
+FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-zA-Z0-9_]+)*)$")]
 
 
 class FieldType(StrEnum):

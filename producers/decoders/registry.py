@@ -5,6 +5,8 @@ from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.mysql import MysqlDecoder
+from producers.decoders.datasets.pgsql import PgsqlDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -16,6 +18,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "mysql": MysqlDecoder,
+    "pgsql": PgsqlDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }

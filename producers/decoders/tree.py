@@ -87,3 +87,9 @@ def texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [item for item in value if isinstance(item, str)]
     return []
+
+
+def first(tree: Tree, key: str) -> str:
+    """The first text of a field of the tree itself; empty where it has none."""
+    found = texts(tree.get(key))
+    return found[0] if found else ""
