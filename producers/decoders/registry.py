@@ -5,8 +5,11 @@ from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.memcached import MemcachedDecoder
+from producers.decoders.datasets.mongodb import MongodbDecoder
 from producers.decoders.datasets.mysql import MysqlDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
+from producers.decoders.datasets.redis import RedisDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -18,8 +21,11 @@ DECODERS: dict[str, type[Decoder]] = {
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "memcached": MemcachedDecoder,
+    "mongodb": MongodbDecoder,
     "mysql": MysqlDecoder,
     "pgsql": PgsqlDecoder,
+    "redis": RedisDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }
