@@ -2,6 +2,7 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
+from producers.decoders.datasets.cassandra import CassandraDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
@@ -11,6 +12,7 @@ from producers.decoders.datasets.mysql import MysqlDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
 from producers.decoders.datasets.redis import RedisDecoder
 from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.tds import TdsDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
@@ -18,6 +20,7 @@ from schemas.model import Dataset
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
     "arp": ArpDecoder,
+    "cassandra": CassandraDecoder,
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
@@ -27,6 +30,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "pgsql": PgsqlDecoder,
     "redis": RedisDecoder,
     "ssh": SshDecoder,
+    "tds": TdsDecoder,
     "tls": TlsDecoder,
 }
 
