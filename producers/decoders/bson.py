@@ -1,4 +1,4 @@
-"""BSON documents (bsonspec.org) out of tshark's tree: the names of a document's elements, and beside them their values."""
+"""BSON documents (bsonspec.org) out of tshark's tree: the names of a document's elements, and beside them values."""
 
 import math
 from collections.abc import Iterator
@@ -53,7 +53,9 @@ class Documents:
             hidden = (kind not in {_DOCUMENT, _ARRAY} and name.lower() in _SECRETS) or (
                 name == "payload" and kind == _BINARY
             )
-            found[name] = REDACTED if hidden and not secrets else self._value(tree, kind, depth, secrets=secrets)
+            found[name] = (
+                REDACTED if hidden and not secrets else self._value(tree, kind, depth, secrets=secrets)
+            )
         return found
 
     def _value(self, tree: Tree, kind: int | None, depth: int, *, secrets: bool) -> Any:
@@ -64,7 +66,7 @@ class Documents:
         return None if kind == _NULL else _scalar(tree, kind)
 
 
-def _scalar(tree: Tree, kind: int | None) -> Any:
+def _scalar(tree: Tree, kind: int | None) -> Any:  # noqa: PLR0911  # one for each kind
     value = {name.removeprefix(_VALUE): first(tree, name) for name in tree if name.startswith(_VALUE)}
     if "string" in value:
         return value["string"]

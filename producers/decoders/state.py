@@ -61,11 +61,11 @@ class SessionDecoder(Decoder, Generic[S]):
 
     def match(self, request: Unit, response: Unit) -> bool:  # noqa: ARG002  # whatever the request
         """Whether the response answers anybody."""
-        return response.extra != ALONE
+        return bool(response.extra != ALONE)
 
     def interim(self, response: Unit) -> bool:
         """Whether the response makes no event."""
-        return response.extra == SHOWN
+        return bool(response.extra == SHOWN)
 
 
 class Bounded(OrderedDict[K, V]):

@@ -12,7 +12,10 @@ _GAP = r"(?:\s|/\*[^*]{0,64}\*/){0,16}+"
 _NAME = r"(?:'[^']{0,128}'|\"[^\"]{0,128}\"|`[^`]{0,128}`|\[[^\]]{0,128}\]|[\w.@%$-]{1,128}+)"
 # A literal that is not closed goes on to the end. A backslash before a quote is taken for an escape in every dialect:
 # where it is none, more is hidden than needs to be.
-_LITERAL = r"[NE]?(?:'(?P<s>(?:[^'\\]|\\.|'')*+)'?+|\"(?P<d>(?:[^\"\\]|\\.|\"\")*+)\"?+|\$\$(?P<q>(?:[^$]|\$(?!\$))*+)(?:\$\$)?+)"
+_LITERAL = (
+    r"[NE]?(?:'(?P<s>(?:[^'\\]|\\.|'')*+)'?+|\"(?P<d>(?:[^\"\\]|\\.|\"\")*+)\"?+"
+    r"|\$\$(?P<q>(?:[^$]|\$(?!\$))*+)(?:\$\$)?+)"
+)
 _SECRET = re.compile(
     rf"(?:\bIDENTIFIED{_GAP}(?:(?:WITH|VIA){_GAP}{_NAME}{_GAP})?(?:BY|AS|USING)(?:{_GAP}PASSWORD)?{_GAP}\(?{_GAP}"
     rf"|(?:OLD_?)?PASS(?:WORD|WD|PHRASE)(?:{_GAP}FOR{_GAP}{_NAME}(?:@{_NAME})?)?{_GAP}[=(,]?{_GAP}"
@@ -26,7 +29,9 @@ _ASSIGNED = re.compile(r"(?:password|passwd|pwd)=(?P<literal>[^\s'\";,)&?$:@]{1,
 _USER = re.compile(
     rf"\b(?:USER|ROLE|LOGIN|FOR|TO)\b{_GAP}(?:IF{_GAP}NOT{_GAP}EXISTS{_GAP})?(?P<name>{_NAME})", re.IGNORECASE
 )
-_HASHED = re.compile(r"\*[0-9A-F]{40}|md5[0-9a-f]{32}|SCRAM-SHA-256\$.*|0x0[12]00[0-9A-F]{16,}|\$[0-9a-zA-Z]+\$.*")
+_HASHED = re.compile(
+    r"\*[0-9A-F]{40}|md5[0-9a-f]{32}|SCRAM-SHA-256\$.*|0x0[12]00[0-9A-F]{16,}|\$[0-9a-zA-Z]+\$.*"
+)
 _COMMENT = re.compile(r"(?:\s|/\*(?:[^*]|\*(?!/))*+\*/|(?:--|#)[^\n]*+\n)*+")
 _MENTIONED = re.compile(r"pass|pwd|secret|identified|token", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z_]{1,32}")

@@ -25,28 +25,43 @@ class Case:
     counted: tuple[str, ...]  # datasets whose events tshark can count
     sent: dict[str, int] = field(default_factory=dict)  # the same, known from what was sent
     contains: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[str, tuple[Count, ...]] = field(default_factory=dict)  # of datasets that COUNTS does not have
+    counts: dict[str, tuple[Count, ...]] = field(
+        default_factory=dict
+    )  # of datasets that COUNTS does not have
     alerts: tuple[str, ...] = ()  # titles of the rules that must find something; no other may
 
 
 @dataclass(frozen=True)
 class Count:
-    """Frames that match a display filter; with `by`, the distinct values of these fields among them."""
+    """Frames that match a display filter; with `by`, the distinct values of these fields among them.
+
+    With `each`, how often a field has one of the values (without values: any) in these frames.
+    """
 
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
+    each: str = ""
+    values: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"tshark -Y '{self.filter}'" + (f", distinct {' '.join(self.by)}" if self.by else "")
+        said = " ".join(("tshark", *self.options, f"-Y '{self.filter}'"))
+        if self.each:
+            said += f", each {self.each}" + (f" of {', '.join(self.values)}" if self.values else "")
+        return said + (f", distinct {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
-        fields = self.by or ("frame.number",)
-        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", "occurrence=f"]
+        fields = self.by or (self.each or "frame.number",)
+        argv = ["tshark", "-n", *self.options, "-r", str(capture), "-Y", self.filter, "-T", "fields"]
+        argv += ["-E", "occurrence=a" if self.each else "occurrence=f", "-E", "aggregator=|"]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.each:
+            found = [value for row in rows for value in row.split("|")]
+            return sum(value in self.values if self.values else bool(value) for value in found)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 

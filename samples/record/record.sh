@@ -10,6 +10,8 @@ needs=(
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
   tshark:tshark udhcpc:udhcpc unshare:util-linux
+  java:default-jre-headless mariadb:mariadb-client mariadbd:mariadb-server memccp:libmemcached-tools
+  memcached:memcached psql:postgresql-client redis-cli:redis-tools redis-server:redis-server
 )
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from samples.record import servers_db
 from samples.record.case import Case, Count
 from samples.record.lab import Tap
 from samples.record.servers_db import PASSWORD, POSTGRES
 
+# Programs of the clients, made of text; what they send is theirs.
+# ruff: noqa: S608
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -78,10 +80,11 @@ def mysql(lab: Lab, out: Path) -> Case:
     event = {"event.dataset": "network_traffic.mysql"}
     return Case(
         title="MySQL: logins, result sets over many packets, errors, several statements at once, prepared ones",
-        recorded="PyMySQL, mariadb, mariadb-admin, and mysql-connector-python (PyPI, 9.1.0) for the prepared statements, against MariaDB.",
+        recorded="PyMySQL, mariadb, mariadb-admin, and mysql-connector-python (PyPI, 9.1.0) for the prepared "
+        "statements, against MariaDB.",
         packages=("mariadb-server", "mariadb-client", "python3-pymysql"),
         counted=("mysql", "flow"),
-        counts={"mysql": (Count("mysql.command && mysql.command != 1 && mysql.command != 25"), Count("mysql.login_request"))},
+        counts={"mysql": (Count("mysql.command || mysql.login_request || mysql.server_greeting"),)},
         contains=[{**event, "user.name": "app", "network_traffic.status": "Error"}],
     )
 
@@ -107,6 +110,9 @@ SELECT 20 FROM generate_series(1, 2);
 """
 
 
+PGSQL_REQUESTS = ("Startup message", "SSL request", "Simple query", "Execute", "Termination")
+
+
 def pgsql(lab: Lab, out: Path) -> Case:
     """SCRAM and a password in clear, statements, COPY both ways, errors, prepared and pipelined statements."""
     server, client = _hosts(lab)
@@ -130,7 +136,14 @@ def pgsql(lab: Lab, out: Path) -> Case:
         title="PostgreSQL: logins, simple, prepared and pipelined statements, errors, COPY",
         recorded="psql and pgbench against PostgreSQL; one client must send its password in clear.",
         packages=("postgresql-15",),
-        counted=("flow",),
+        counted=("pgsql", "flow"),
+        counts={
+            "pgsql": (
+                Count("pgsql", each="pgsql.type", values=PGSQL_REQUESTS),
+                # Prepared in one packet, and executed in another.
+                Count('pgsql.type == "Parse" && !(pgsql.type == "Execute")'),
+            )
+        },
         contains=[{**event, "user.name": "app", "network_traffic.status": "Error"}],
     )
 
@@ -185,8 +198,17 @@ def redis(lab: Lab, out: Path) -> Case:
         title="Redis: logins, pipelines, a transaction, errors, nested replies, messages, inline commands",
         recorded="redis-py, redis-cli and inline commands from a socket against redis-server.",
         packages=("redis-server", "redis-tools", "python3-redis"),
-        counted=("flow",),
-        contains=[{"event.dataset": "network_traffic.redis", "method": "GET", "network_traffic.status": "OK"}],
+        counted=("redis", "flow"),
+        counts={
+            "redis": (
+                Count("tcp.dstport == 6379 && !resp.reassembled_in_next_frame", each="resp.array.length"),
+                Count("tcp.dstport == 6379 && resp.fragment", each="resp.fragment"),
+                Count('tcp.srcport == 6379 && resp.bulk_string.value == "message"'),
+            )
+        },
+        contains=[
+            {"event.dataset": "network_traffic.redis", "method": "GET", "network_traffic.status": "OK"}
+        ],
     )
 
 
@@ -237,8 +259,24 @@ def memcached(lab: Lab, out: Path) -> Case:
         title="memcached: text and binary protocol, over TCP and UDP, several commands at once",
         recorded="pymemcache, libmemcached's tools and plain sockets against memcached.",
         packages=("memcached", "python3-pymemcache", "libmemcached-tools"),
-        counted=("flow",),
-        contains=[],
+        counted=("memcached", "flow"),
+        counts={
+            "memcached": (
+                Count("memcache && (tcp.dstport == 11211 || udp.dstport == 11211)"),
+                # Of the four commands in one packet tshark shows the first: an answer is alone.
+                Count(
+                    'memcache.response == "NOT_FOUND" && !(memcache.response == "STORED") && tcp.stream == 1'
+                ),
+            )
+        },
+        contains=[
+            {
+                "event.dataset": "network_traffic.memcached",
+                "method": "get",
+                "memcache.response.keys": ["one", "two"],
+            },
+            {"event.dataset": "network_traffic.memcached", "memcache.request.opcode": "GetK"},
+        ],
     )
 
 
@@ -277,8 +315,18 @@ def mongodb(lab: Lab, out: Path) -> Case:
         title="MongoDB: commands, a result in batches, errors",
         recorded="pymongo against mongo-java-server 1.45.0 (Maven Central).",
         packages=("python3-pymongo",),
-        counted=("flow",),
-        contains=[],
+        counted=("mongodb", "flow"),
+        counts={
+            "mongodb": (Count("mongo.response_to == 0", options=("-o", "mongo.tcp.port:27017-27019")),),
+        },
+        contains=[
+            {"event.dataset": "network_traffic.mongodb", "method": "find", "mongodb.numberReturned": 60},
+            {
+                "event.dataset": "network_traffic.mongodb",
+                "network_traffic.status": "Error",
+                "error.code": "11000",
+            },
+        ],
     )
 
 
@@ -316,6 +364,9 @@ c.shutdown()
 """
 
 
+CASSANDRA_OPCODES = ("1", "5", "7", "9", "10", "11", "12", "13", "15")
+
+
 def cassandra(lab: Lab, out: Path) -> Case:
     """Logins, statements, prepared statements at once, a batch, errors."""
     server, client = _hosts(lab)
@@ -326,8 +377,17 @@ def cassandra(lab: Lab, out: Path) -> Case:
         title="Cassandra: logins, statements, prepared statements at once, a batch, errors",
         recorded="cassandra-driver against Apache Cassandra 4.1.7 (Maven Central).",
         packages=("python3-cassandra",),
-        counted=("flow",),
-        contains=[],
+        counted=("cassandra", "flow"),
+        # Requests, and events of the server.
+        counts={"cassandra": (Count("cql", each="cql.opcode", values=CASSANDRA_OPCODES),)},
+        contains=[
+            {
+                "event.dataset": "network_traffic.cassandra",
+                "method": "SELECT",
+                "netflight.cassandra.consistency": "QUORUM",
+            },
+            {"event.dataset": "network_traffic.cassandra", "cassandra.response.error.type": "errInvalid"},
+        ],
     )
 
 

@@ -69,14 +69,14 @@ def pgsql(host: Host) -> None:
 
 def redis(host: Host) -> None:
     """Redis on port 6379 with a password for the default user and a user `app`."""
-    text = f"bind 0.0.0.0\nsave \"\"\nrequirepass {PASSWORD}\nuser app on >{PASSWORD} ~* &* +@all\n"
+    text = f'bind 0.0.0.0\nsave ""\nrequirepass {PASSWORD}\nuser app on >{PASSWORD} ~* &* +@all\n'
     host.start("redis-server", str(host.write("redis.conf", text)))
     wait_for(lambda: host.listening(6379), "redis-server")
 
 
 def memcached(host: Host) -> None:
-    """memcached on port 11211, TCP and UDP."""
-    host.start("memcached", "-u", "nobody", "-U", "11211", "-l", "0.0.0.0")
+    """Run memcached on port 11211, TCP and UDP."""
+    host.start("memcached", "-u", "nobody", "-U", "11211", "-l", "0.0.0.0")  # noqa: S104  # of a host of its own
     wait_for(lambda: host.listening(11211) and host.listening(11211, "udp"), "memcached")
 
 
@@ -123,7 +123,10 @@ seed_provider:
 # What Cassandra 4.1 looks into of a Java that it does not know yet.
 OPENED = (
     *(f"java.{name}" for name in ("io", "lang", "lang.invoke", "lang.module", "lang.ref", "lang.reflect")),
-    *(f"java.{name}" for name in ("math", "net", "nio", "nio.charset", "nio.file", "security", "text", "time")),
+    *(
+        f"java.{name}"
+        for name in ("math", "net", "nio", "nio.charset", "nio.file", "security", "text", "time")
+    ),
     *(f"java.util{name}" for name in ("", ".concurrent", ".concurrent.atomic", ".concurrent.locks")),
     *(f"java.util.{name}" for name in ("function", "regex")),
     *(f"jdk.internal.{name}" for name in ("loader", "math", "misc", "module", "ref")),

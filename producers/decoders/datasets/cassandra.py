@@ -1,4 +1,4 @@
-"""Cassandra's native protocol, versions 3 and 4 (Cassandra's doc/native_protocol_v4.spec): requests and responses by stream."""
+"""Cassandra's native protocol, versions 3 and 4 (Cassandra's doc/native_protocol_v4.spec): messages by stream."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,20 +11,44 @@ from producers.decoders.tree import Columns, Tree, collect, find_all
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
 
-_ERROR, _STARTUP, _QUERY, _RESULT, _PREPARE, _EXECUTE, _EVENT, _BATCH = "0", "1", "7", "8", "9", "10", "12", "13"
+_ERROR, _STARTUP, _QUERY, _RESULT, _PREPARE, _EXECUTE, _EVENT, _BATCH = (
+    "0",
+    "1",
+    "7",
+    "8",
+    "9",
+    "10",
+    "12",
+    "13",
+)
 _KINDS = {"1": "void", "2": "rows", "3": "set_keyspace", "4": "prepared", "5": "schema_change"}
 _MAX_STATEMENTS = 256  # prepared statements remembered of a connection
 _MAX_BATCH = 100
 _ROWS = "cql.result.rows"
 _META = frozenset({f"{_ROWS}.keyspace_name", f"{_ROWS}.table_name", f"{_ROWS}.column_count"})
-_READ = frozenset({"cql.string", "cql.result.kind", f"{_ROWS}.row_count", "cql.error_code", "cql.flags.warning"})
+_READ = frozenset(
+    {"cql.string", "cql.result.kind", f"{_ROWS}.row_count", "cql.error_code", "cql.flags.warning"}
+)
 # Section 9 of the specification, by Packetbeat's names.
 _ERRORS = {
-    **{0x0000: "errServer", 0x000A: "errProtocol", 0x0100: "errAuthentication", 0x1000: "errUnavailable"},
-    **{0x1001: "errOverloaded", 0x1002: "errBootstrapping", 0x1003: "errTruncate", 0x1100: "errWriteTimeout"},
-    **{0x1200: "errReadTimeout", 0x1300: "errReadFailure", 0x1400: "errFunctionFailure"},
-    **{0x1500: "errWriteFailure", 0x2000: "errSyntax", 0x2100: "errUnauthorized", 0x2200: "errInvalid"},
-    **{0x2300: "errConfig", 0x2400: "errAlreadyExists", 0x2500: "errUnprepared"},
+    0x0000: "errServer",
+    0x000A: "errProtocol",
+    0x0100: "errAuthentication",
+    0x1000: "errUnavailable",
+    0x1001: "errOverloaded",
+    0x1002: "errBootstrapping",
+    0x1003: "errTruncate",
+    0x1100: "errWriteTimeout",
+    0x1200: "errReadTimeout",
+    0x1300: "errReadFailure",
+    0x1400: "errFunctionFailure",
+    0x1500: "errWriteFailure",
+    0x2000: "errSyntax",
+    0x2100: "errUnauthorized",
+    0x2200: "errInvalid",
+    0x2300: "errConfig",
+    0x2400: "errAlreadyExists",
+    0x2500: "errUnprepared",
 }
 
 

@@ -1,8 +1,8 @@
 """memcached's text and binary protocol (memcached's doc/protocol.txt, and its binary protocol's specification).
 
-Binary answers repeat the request's opaque number. tshark shows of the text protocol the first command of a packet alone, and
-nothing of some commands and answers (touch, the number that incr answers with) and of datagrams: those are units without
-content, so that requests and answers stay together.
+Binary answers repeat the request's opaque number. tshark shows of the text protocol a packet's first command alone,
+and nothing of some commands and answers (touch, the number that incr answers with) and of datagrams: those are units
+without content, so that requests and answers stay together.
 """
 
 from collections.abc import Iterator
@@ -33,11 +33,23 @@ _OPCODES = (
 )
 _SASL_AUTH = 33
 _STATUSES = {
-    **{0: "No error", 1: "Key not found", 2: "Key exists", 3: "Value too large", 4: "Invalid arguments"},
-    **{5: "Item not stored", 6: "Incr/Decr on non-numeric value", 8: "Authentication error"},
-    **{9: "Authentication continue", 0x20: "Authentication error", 0x21: "Authentication continue"},
-    **{0x81: "Unknown command", 0x82: "Out of memory", 0x83: "Not supported", 0x84: "Internal error"},
-    **{0x85: "Busy", 0x86: "Temporary failure"},
+    0: "No error",
+    1: "Key not found",
+    2: "Key exists",
+    3: "Value too large",
+    4: "Invalid arguments",
+    5: "Item not stored",
+    6: "Incr/Decr on non-numeric value",
+    8: "Authentication error",
+    9: "Authentication continue",
+    0x20: "Authentication error",
+    0x21: "Authentication continue",
+    0x81: "Unknown command",
+    0x82: "Out of memory",
+    0x83: "Not supported",
+    0x84: "Internal error",
+    0x85: "Busy",
+    0x86: "Temporary failure",
 }
 _CONTINUES = frozenset({0, 9, 0x21})  # no errors
 _TYPES = {
@@ -160,7 +172,12 @@ def _ask(columns: Columns, unit: Unit) -> None:
         words += [str(value) for value in numbers.values() if value is not None]
         line = " ".join([*words, "noreply"] if noreply else words)
         fields |= {f"{base}.{name}": value for name, value in numbers.items()}
-        fields |= {f"{base}.keys": keys or None, f"{base}.line": line, f"{base}.noreply": noreply, "query": line}
+        fields |= {
+            f"{base}.keys": keys or None,
+            f"{base}.line": line,
+            f"{base}.noreply": noreply,
+            "query": line,
+        }
         if noreply or command == "quit":
             unit.role = Role.SINGLE
     _keep(unit, fields)

@@ -1,4 +1,4 @@
-"""MongoDB's wire protocol (MongoDB's manual, "MongoDB Wire Protocol"): commands in OP_MSG and OP_QUERY, and the older messages.
+"""MongoDB's wire protocol (its manual, "MongoDB Wire Protocol"): commands in OP_MSG and OP_QUERY, and older messages.
 
 A reply names the request it answers. A command is a document whose first element is its name.
 """
@@ -14,7 +14,15 @@ from producers.decoders.secrets import Credentials
 from producers.decoders.tree import Tree, find_all, first
 from producers.decoders.unit import Place, Role, Unit
 
-_REPLY, _UPDATE, _INSERT, _QUERY, _GET_MORE, _DELETE, _KILL = "1", "2001", "2002", "2004", "2005", "2006", "2007"
+_REPLY, _UPDATE, _INSERT, _QUERY, _GET_MORE, _DELETE, _KILL = (
+    "1",
+    "2001",
+    "2002",
+    "2004",
+    "2005",
+    "2006",
+    "2007",
+)
 _UNANSWERED = frozenset({_UPDATE, _INSERT, _DELETE, _KILL, "1000"})
 _OLD = {_UPDATE: "update", _INSERT: "insert", _QUERY: "find", _GET_MORE: "getMore", _DELETE: "delete"}
 _NOT_SHOWN = frozenset({"$db", "lsid", "$readPreference", "$clusterTime", "$configServerState", "apiVersion"})
@@ -33,7 +41,7 @@ class MongodbDecoder(Decoder):
         answers = number(first(layer, "mongo.response_to"))
         if answers is None or not opcode:
             return
-        more = first(layer, "mongo.msg.flags") and number(first(layer, "mongo.msg.flags")) or 0
+        more = number(first(layer, "mongo.msg.flags")) or 0
         if answers or opcode == _REPLY:
             unit = Unit(Role.RESPONSE, {}, place, protocol, (str(answers),))
             _answer(layer, unit)
@@ -126,7 +134,11 @@ def _add_sequence(layer: Tree, section: Tree, document: dict[str, Any]) -> None:
     )
     trees = section.get("mongo.document")
     reader = Documents()
-    found = [reader.read(tree) for tree in (trees if isinstance(trees, list) else [trees]) if isinstance(tree, dict)]
+    found = [
+        reader.read(tree)
+        for tree in (trees if isinstance(trees, list) else [trees])
+        if isinstance(tree, dict)
+    ]
     if name and found:
         document.setdefault(name, found)
 
@@ -174,7 +186,9 @@ def _answer(layer: Tree, unit: Unit) -> None:
         fields["mongodb.numberReturned"] = sum(1 for _ in elements(inner(batch)))
         fields["mongodb.cursorId"] = str(document["cursor"].get("id", ""))
         # A result is data, not what happened.
-        document["cursor"] = {k: v for k, v in document["cursor"].items() if k not in {"firstBatch", "nextBatch"}}
+        document["cursor"] = {
+            k: v for k, v in document["cursor"].items() if k not in {"firstBatch", "nextBatch"}
+        }
     if command:
         fields["netflight.mongodb.reply"] = _json(document)
     code, text = _error(document)

@@ -85,7 +85,9 @@ class MysqlDecoder(SessionDecoder[_Session]):
         if "query" in fields:
             fields["mysql.query"] = fields["query"]
         if command not in _OF_QUERY or "method" not in fields:
-            fields["method"] = str(fields.get("netflight.mysql.command", "")).removeprefix("COM_") or "UNKNOWN"
+            fields["method"] = (
+                str(fields.get("netflight.mysql.command", "")).removeprefix("COM_") or "UNKNOWN"
+            )
         if command == _EXECUTE:
             values = _parameters(request)
             if values and not said.takes_secrets():
@@ -134,7 +136,7 @@ class MysqlDecoder(SessionDecoder[_Session]):
             if not error and not done and not _is_header(layer):
                 return  # definitions after the answer to a PREPARE, and what was sent before anything was seen
             answer = session.answer = _Answer()
-        over = error or self._goes_on(answer, layer, session)
+        over = error or _is_over(answer, layer, session)
         if not over:
             return
         session.answer = None
@@ -144,42 +146,44 @@ class MysqlDecoder(SessionDecoder[_Session]):
             _fail(fields, layer)
         yield Unit(Role.RESPONSE, fields, place, protocol, status="Error" if error else "OK")
 
-    @staticmethod
-    def _goes_on(answer: _Answer, layer: Tree, session: _Session) -> bool:
-        """Take a packet of an answer that is no error; return whether the answer is over with it."""
-        if answer.command == "login":
-            if "mysql.auth_switch_request" in layer:
-                names = collect(layer, frozenset({"mysql.auth_switch_request.name"}))
-                session.plugin = names.get("mysql.auth_switch_request.name", [""])[0]
-                return False
-            return _is_ok(layer)
-        if answer.command == _STATISTICS:
-            return True
-        if "mysql.stmt_id" in layer:
-            if session.preparing is not None:
-                session.statements[first(layer, "mysql.stmt_id")] = session.preparing
-            answer.columns = number(first(layer, "mysql.num_fields"))
-            return True
-        if not answer.stage and _is_header(layer):
-            answer.stage = "columns"
-            answer.columns = (answer.columns or 0) + (number(first(layer, "mysql.num_fields")) or 0)
-            return False
-        if answer.stage == "columns":
-            if "mysql.eof" in layer:
-                answer.stage = "rows"
-            elif "Original table" in layer or "Table" in layer:
-                answer.table = answer.table or _table(layer)
-            elif "text" in layer:  # no EOF between definitions and rows (CLIENT_DEPRECATE_EOF)
-                answer.stage = "rows"
-                answer.rows += 1
-            return False
-        if answer.stage == "rows" and not _ends_rows(layer):
+
+def _is_over(answer: _Answer, layer: Tree, session: _Session) -> bool:
+    """Take a packet of an answer that is no error; return whether the answer is over with it."""
+    if answer.command == "login":
+        if "mysql.auth_switch_request" in layer:
+            names = collect(layer, frozenset({"mysql.auth_switch_request.name"}))
+            session.plugin = names.get("mysql.auth_switch_request.name", [""])[0]
+        return _is_ok(layer)
+    if "mysql.stmt_id" in layer:
+        if session.preparing is not None:
+            session.statements[first(layer, "mysql.stmt_id")] = session.preparing
+        answer.columns = number(first(layer, "mysql.num_fields"))
+        return True
+    return answer.command == _STATISTICS or _ends(answer, layer)
+
+
+def _ends(answer: _Answer, layer: Tree) -> bool:
+    """Take a packet of a result; return whether it is the last of the last one."""
+    if not answer.stage and _is_header(layer):
+        answer.stage = "columns"
+        answer.columns = (answer.columns or 0) + (number(first(layer, "mysql.num_fields")) or 0)
+        return False
+    if answer.stage == "columns":
+        if "mysql.eof" in layer:
+            answer.stage = "rows"
+        elif "Original table" in layer or "Table" in layer:
+            answer.table = answer.table or _table(layer)
+        elif "text" in layer:  # no EOF between definitions and rows (CLIENT_DEPRECATE_EOF)
+            answer.stage = "rows"
             answer.rows += 1
-            return False
-        answer.stage = ""
-        if not _is_ok(layer) and not _ends_rows(layer):
-            return False  # progress reports, requests for a file
-        return not (number(first(layer, "mysql.server_status")) or 0) & _MORE_RESULTS
+        return False
+    over = _ends_rows(layer)
+    if answer.stage == "rows" and not over:
+        answer.rows += 1
+        return False
+    answer.stage = ""
+    # Neither are progress reports, and requests for a file.
+    return (over or _is_ok(layer)) and not (number(first(layer, "mysql.server_status")) or 0) & _MORE_RESULTS
 
 
 def _is_ok(layer: Tree) -> bool:
@@ -261,7 +265,7 @@ def _proof(layer: Tree, session: _Session, protocol: str, place: Place) -> Itera
 
 
 def _show(unit: Unit, session: _Session, proof: str) -> None:
-    """Add the credentials of a login in clear; `proof` is the password in hexadecimal digits, with a zero at its end."""
+    """Add the credentials of a login in clear; `proof` is the password in hexadecimal digits, with a zero after it."""
     try:
         secret = bytes.fromhex(proof.replace(":", "")).rstrip(b"\0").decode("utf-8", "replace")
     except ValueError:

@@ -1,8 +1,8 @@
 """PostgreSQL's frontend/backend protocol 3.0 (PostgreSQL's manual, "Frontend/Backend Protocol").
 
-The answer to a simple query, and to a login, ends with ReadyForQuery or an error. A prepared statement is asked for with
-Parse, Bind and Execute, and each Execute has an answer of its own; after an error the server leaves out what comes before
-the next Sync, which ReadyForQuery answers.
+The answer to a simple query, and to a login, ends with ReadyForQuery or an error. A prepared statement is asked for
+with Parse, Bind and Execute, and each Execute has an answer of its own; after an error the server leaves out what comes
+before the next Sync, which ReadyForQuery answers.
 """
 
 from collections import deque
@@ -22,8 +22,15 @@ _MAX_STATEMENTS = 256  # prepared statements, and portals, remembered of a conne
 _MAX_TAGS = 1000
 _MAX_PARAMETERS = 100
 _AUTH_METHODS = {
-    **{2: "KerberosV5", 3: "cleartext", 4: "crypt", 5: "md5", 6: "SCMCredential", 7: "GSS", 8: "GSSContinue"},
-    **{9: "SSPI", 10: "SASL"},
+    2: "KerberosV5",
+    3: "cleartext",
+    4: "crypt",
+    5: "md5",
+    6: "SCMCredential",
+    7: "GSS",
+    8: "GSSContinue",
+    9: "SSPI",
+    10: "SASL",
 }
 _STATES = {"73": "idle", "84": "active", "69": "failed"}  # I, T, E
 _VALUES = frozenset({"pgsql.val.length", "pgsql.val.data"})
@@ -203,7 +210,9 @@ _ASKS: dict[str, Callable[[Tree, _Session, Unit], Unit | None]] = {
 }
 
 
-def _answers(kind: str, layer: Tree, session: _Session) -> Iterator[tuple[dict[str, Any], str]]:
+def _answers(  # noqa: C901  # one branch for each message
+    kind: str, layer: Tree, session: _Session
+) -> Iterator[tuple[dict[str, Any], str]]:
     """Take a message of the server; yield fields and status of the answers that are over with it."""
     answer, waiting = session.answer, session.waiting
     if kind == "Row description":
@@ -303,7 +312,10 @@ def _values(layer: Tree) -> tuple[str, ...]:
             columns = collect(tree, _VALUES)
             data = iter(columns.get("pgsql.val.data", []))
             lengths = columns.get("pgsql.val.length", [])[:_MAX_PARAMETERS]
-            found += ["NULL" if length == "-1" else "" if length == "0" else _value(next(data, "")) for length in lengths]
+            found += [
+                "NULL" if length == "-1" else "" if length == "0" else _value(next(data, ""))
+                for length in lengths
+            ]
     return tuple(found)
 
 

@@ -1,7 +1,8 @@
 """TDS, of Microsoft SQL Server (MS-TDS) and Sybase (TDS 5.0): messages to the server with their answers, in order.
 
-The layer is one packet; a message that fills several is told with its last. tshark undoes the obfuscation of a password in
-TDS 7 (MS-TDS, section 2.2.6.4), and shows a login of TDS 5 only once it is complete: a first packet alone is read here.
+The layer is one packet; a message that fills several is told with its last. tshark undoes the obfuscation of a password
+in TDS 7 (MS-TDS, section 2.2.6.4), and shows a login of TDS 5 only once it is complete: a first packet alone is read
+here.
 """
 
 from collections.abc import Iterator
@@ -18,22 +19,51 @@ from schemas.model import Dataset
 
 _LOGIN5, _RPC, _RESPONSE, _LOGIN7, _SSPI, _PRELOGIN = "2", "3", "4", "16", "17", "18"
 _TYPES = {
-    **{"1": "SQL batch", "2": "TDS4/5 login", "3": "Remote Procedure Call", "4": "Response", "6": "Attention"},
-    **{"7": "Bulk load data", "14": "Transaction Manager Request", "15": "TDS5 query", "16": "TDS7 login"},
-    **{"17": "SSPI message", "18": "TDS7 pre-login message", "23": "TLS exchange"},
+    "1": "SQL batch",
+    "2": "TDS4/5 login",
+    "3": "Remote Procedure Call",
+    "4": "Response",
+    "6": "Attention",
+    "7": "Bulk load data",
+    "14": "Transaction Manager Request",
+    "15": "TDS5 query",
+    "16": "TDS7 login",
+    "17": "SSPI message",
+    "18": "TDS7 pre-login message",
+    "23": "TLS exchange",
 }
 _METHODS = {
-    **{"1": "BATCH", "3": "EXEC", "6": "ATTENTION", "7": "BULK", "14": "TRANSACTION", "15": "BATCH"},
-    **{"2": "LOGIN", "16": "LOGIN", "17": "SSPI", "18": "PRELOGIN", "23": "TLS"},
+    "1": "BATCH",
+    "3": "EXEC",
+    "6": "ATTENTION",
+    "7": "BULK",
+    "14": "TRANSACTION",
+    "15": "BATCH",
+    "2": "LOGIN",
+    "16": "LOGIN",
+    "17": "SSPI",
+    "18": "PRELOGIN",
+    "23": "TLS",
 }
 _PROCEDURES = (  # MS-TDS, section 2.2.6.6
     *("", "sp_cursor", "sp_cursoropen", "sp_cursorprepare", "sp_cursorexecute", "sp_cursorprepexec"),
-    *("sp_cursorunprepare", "sp_cursorfetch", "sp_cursoroption", "sp_cursorclose", "sp_executesql", "sp_prepare"),
+    *(
+        "sp_cursorunprepare",
+        "sp_cursorfetch",
+        "sp_cursoroption",
+        "sp_cursorclose",
+        "sp_executesql",
+        "sp_prepare",
+    ),
     *("sp_execute", "sp_prepexec", "sp_prepexecrpc", "sp_unprepare"),
 )
 # Which of a procedure's texts is the statement: others have the parameters' types before it.
 _STATEMENT_AT = {
-    **{"sp_executesql": 0, "sp_cursoropen": 0, "sp_prepare": 1, "sp_prepexec": 1, "sp_cursorprepare": 1},
+    "sp_executesql": 0,
+    "sp_cursoropen": 0,
+    "sp_prepare": 1,
+    "sp_prepexec": 1,
+    "sp_cursorprepare": 1,
     "sp_cursorprepexec": 1,
 }
 _ENCRYPTION = (
@@ -159,7 +189,9 @@ def _login(said: dict[str, str], kind: str, unit: Unit) -> None:
     user, password = said.get("user.name", ""), said.get("password", "")
     if password:
         # Not encrypted in either: TDS 7 swaps the halves of each byte and flips bits, which anybody can undo.
-        unit.credentials.append(Credentials(user, password[:MAX_BYTES], "TDS7" if kind == _LOGIN7 else "TDS5"))
+        unit.credentials.append(
+            Credentials(user, password[:MAX_BYTES], "TDS7" if kind == _LOGIN7 else "TDS5")
+        )
 
 
 def _encryption(columns: Columns) -> dict[str, str]:
@@ -184,7 +216,9 @@ def _statement(kind: str, columns: Columns, layer: Tree, unit: Unit) -> None:
             text = strings[min(at, len(strings) - 1)]
     said = statement(text)
     said.tell(unit, unit.fields, "netflight.tds.query")
-    takes_secrets = any(statement(word).takes_secrets() for word in (text, *names, *(name for name, _, _ in parameters)))
+    takes_secrets = any(
+        statement(word).takes_secrets() for word in (text, *names, *(name for name, _, _ in parameters))
+    )
     shown = [f"{name}={value}" if name else value for name, value, _ in parameters if value != text]
     if shown and not takes_secrets:
         unit.fields["netflight.tds.parameters"] = shown
@@ -202,17 +236,23 @@ def _parameters(layer: Tree) -> list[tuple[str, str, bool]]:
         value = next(find_all(tree, "tds.rpc.parameter.value"), {})
         for name, data in value.items():
             if name.startswith("tds.type_varbyte.data.") and isinstance(data, str):
-                found.append((first(tree, "tds.rpc.parameter.name"), data[:_MAX_TEXT], name.endswith("string")))
+                found.append(
+                    (first(tree, "tds.rpc.parameter.name"), data[:_MAX_TEXT], name.endswith("string"))
+                )
         if len(found) >= _MAX_PARAMETERS:
             break
     return found
 
 
 def _answer(columns: Columns, layer: Tree, unit: Unit) -> None:
-    errors = list(zip(columns.get("tds.error.number", []), columns.get("tds.error.msgtext", []), strict=False))
+    errors = list(
+        zip(columns.get("tds.error.number", []), columns.get("tds.error.msgtext", []), strict=False)
+    )
     messages = columns.get("tds.info.msgtext", [])
     severities = map(number, columns.get("tds.eed.class", []))
-    said = zip(columns.get("tds.eed.number", []), columns.get("tds.eed.msgtext", []), severities, strict=False)
+    said = zip(
+        columns.get("tds.eed.number", []), columns.get("tds.eed.msgtext", []), severities, strict=False
+    )
     for code, text, severity in said:
         if severity is not None and severity > _ERROR_CLASS:
             errors.append((code, text))
