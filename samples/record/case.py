@@ -28,6 +28,7 @@ class Case:
     counts: dict[str, tuple[Count, ...]] = field(
         default_factory=dict
     )  # of datasets that COUNTS does not have
+    mistaken: str = ""  # a protocol whose sound packets tshark calls malformed
     alerts: tuple[str, ...] = ()  # titles of the rules that must find something; no other may
 
 
@@ -99,7 +100,10 @@ def render(case: Case, capture: Path) -> str:
         f"capture: {capture.name}",
         "packets:",
     ]
-    lines += [f"  {name}: {count.measure(capture)}  # {count}" for name, count in PACKETS.items()]
+    packets = dict(PACKETS)
+    if case.mistaken:
+        packets["malformed"] = Count(f"_ws.malformed && !{case.mistaken}")
+    lines += [f"  {name}: {count.measure(capture)}  # {count}" for name, count in packets.items()]
     lines.append("events:")
     for dataset in case.counted:
         parts = [(count, count.measure(capture)) for count in case.counts.get(dataset) or COUNTS[dataset]]
