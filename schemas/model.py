@@ -17,7 +17,7 @@ from schemas.errors import SchemaError
 
 M = TypeVar("M", bound=BaseModel)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; the same safe subset
-FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-z0-9_-]+)*)$")]
+FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-zA-Z0-9_-]+)*)$")]
 
 
 class FieldType(StrEnum):
@@ -132,11 +132,13 @@ class TsharkSpec(_Strict):
 
     `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
     layer is a unit, or, with `each`, every object of that name in it is one, with what the layer says outside of them.
+    With `bare`, a layer in which tshark shows nothing is read, too, as an empty one.
     """
 
     protocols: tuple[str, ...]
     nested: tuple[str, ...] = ()
     each: str = ""
+    bare: bool = False
     preferences: dict[str, str] = Field(default_factory=dict)
     decode: DecodeSpec = DecodeSpec()
 

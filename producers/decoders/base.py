@@ -47,6 +47,9 @@ class Decoder:
         """Names of tshark fields that `units` reads beyond those of the YAML."""
         return frozenset()
 
+    def begin(self) -> None:
+        """Forget what is remembered of flows: the packets of another source begin."""
+
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """Yield the units in one occurrence of the dataset's layer (`protocol` of them) in a packet."""
         for tree in split(layer, self._each) if self._each else (layer,):

@@ -49,10 +49,18 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Reads records; `wanted` are the layers that somebody decodes, `nested` those that stand inside of others, too."""
+    """Reads records; `wanted` are the layers that somebody decodes, `nested` those that stand inside of others, too.
 
-    def __init__(self, wanted: frozenset[str], nested: frozenset[str] = frozenset()) -> None:
-        self._wanted = wanted
+    Of the layers in `bare` those are read, too, in which tshark shows nothing.
+    """
+
+    def __init__(
+        self,
+        wanted: frozenset[str],
+        nested: frozenset[str] = frozenset(),
+        bare: frozenset[str] = frozenset(),
+    ) -> None:
+        self._wanted, self._empty = wanted, bare
         self._nested = tuple((name, f'"{name}": '.encode()) for name in sorted(nested))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
@@ -80,7 +88,7 @@ class Reader:
         telling = []
         for name, value in found.items():
             if name in self._wanted:
-                telling += [(name, layer) for layer in layers_of(value)]
+                telling += [(name, layer) for layer in layers_of(value, bare=name in self._empty)]
             if name in QUOTING:
                 break  # what follows is quoted in the error, and was not sent by anybody
         return telling

@@ -27,6 +27,17 @@ from producers.decoders.datasets.rtp import RtpDecoder
 from producers.decoders.datasets.sip import SipDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.thrift import ThriftDecoder
+from producers.decoders.datasets.cassandra import CassandraDecoder
+from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.http import HttpDecoder
+from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.memcached import MemcachedDecoder
+from producers.decoders.datasets.mongodb import MongodbDecoder
+from producers.decoders.datasets.mysql import MysqlDecoder
+from producers.decoders.datasets.pgsql import PgsqlDecoder
+from producers.decoders.datasets.redis import RedisDecoder
+from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.tds import TdsDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from producers.decoders.datasets.vpn import OpenvpnDecoder, WireguardDecoder
 from schemas.errors import SchemaError
@@ -63,6 +74,17 @@ DECODERS: dict[str, type[Decoder]] = {
     "rtp": RtpDecoder,
     "sip": SipDecoder,
     "thrift": ThriftDecoder,
+    "cassandra": CassandraDecoder,
+    "dns": DnsDecoder,
+    "http": HttpDecoder,
+    "icmp": IcmpDecoder,
+    "memcached": MemcachedDecoder,
+    "mongodb": MongodbDecoder,
+    "mysql": MysqlDecoder,
+    "pgsql": PgsqlDecoder,
+    "redis": RedisDecoder,
+    "ssh": SshDecoder,
+    "tds": TdsDecoder,
     "tls": TlsDecoder,
     "wireguard": WireguardDecoder,
 }

@@ -7,9 +7,14 @@ Tree = dict[str, Any]
 Columns = dict[str, list[str]]
 
 
-def layers_of(value: Any) -> list[Tree]:
-    """A layer as the list of its occurrences in the packet; a filtered layer has none."""
+def layers_of(value: Any, *, bare: bool = False) -> list[Tree]:
+    """A layer as the list of its occurrences in the packet; a filtered layer has none.
+
+    An occurrence in which tshark shows nothing (it is a text then) is left out, or, with `bare`, an empty tree.
+    """
     many = value if isinstance(value, list) else [value]
+    if bare:
+        many = [{} if isinstance(item, str) else item for item in many]
     return [item for item in many if isinstance(item, dict) and list(item) != ["filtered"]]
 
 
@@ -87,3 +92,9 @@ def texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [item for item in value if isinstance(item, str)]
     return []
+
+
+def first(tree: Tree, key: str) -> str:
+    """The first text of a field of the tree itself; empty where it has none."""
+    found = texts(tree.get(key))
+    return found[0] if found else ""

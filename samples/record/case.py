@@ -25,6 +25,10 @@ class Case:
     counted: tuple[str, ...]  # datasets whose events tshark can count
     sent: dict[str, int] = field(default_factory=dict)  # the same, known from what was sent
     contains: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, tuple[Count, ...]] = field(
+        default_factory=dict
+    )  # of datasets that COUNTS does not have
+    mistaken: str = ""  # a protocol whose sound packets tshark calls malformed
     alerts: tuple[str, ...] = ()  # titles of the rules that must find something; no other may
 
 
@@ -32,33 +36,33 @@ class Case:
 class Count:
     """Frames that match a display filter; with `by`, the distinct values of these fields among them.
 
-    With `every` it is all values of that field, several in a frame too; with `among` those that are one of these.
+    With `each`, how often a field has one of the values (without values: any) in these frames.
     """
 
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
-    every: str = ""
-    among: tuple[str, ...] = ()
+    each: str = ""
+    values: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if self.every:
-            return f"tshark -Y '{self.filter}', all {self.every}" + (
-                f" of {' '.join(self.among)}" if self.among else ""
-            )
-        return f"tshark -Y '{self.filter}'" + (f", distinct {' '.join(self.by)}" if self.by else "")
+        said = " ".join(("tshark", *self.options, f"-Y '{self.filter}'"))
+        if self.each:
+            said += f", each {self.each}" + (f" of {', '.join(self.values)}" if self.values else "")
+        return said + (f", distinct {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
-        fields = (self.every,) if self.every else self.by or ("frame.number",)
-        which = "occurrence=a" if self.every else "occurrence=f"
-        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", which]
+        fields = self.by or (self.each or "frame.number",)
+        argv = ["tshark", "-n", *self.options, "-r", str(capture), "-Y", self.filter, "-T", "fields"]
+        argv += ["-E", "occurrence=a" if self.each else "occurrence=f", "-E", "aggregator=|"]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
-        if self.every:
-            values = [value for row in rows for value in row.split(",") if value]
-            return sum(not self.among or value in self.among for value in values)
+        if self.each:
+            found = [value for row in rows for value in row.split("|")]
+            return sum(value in self.values if self.values else bool(value) for value in found)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -105,10 +109,13 @@ def render(case: Case, capture: Path) -> str:
         f"capture: {capture.name}",
         "packets:",
     ]
-    lines += [f"  {name}: {count.measure(capture)}  # {count}" for name, count in PACKETS.items()]
+    packets = dict(PACKETS)
+    if case.mistaken:
+        packets["malformed"] = Count(f"_ws.malformed && !{case.mistaken}")
+    lines += [f"  {name}: {count.measure(capture)}  # {count}" for name, count in packets.items()]
     lines.append("events:")
     for dataset in case.counted:
-        parts = [(count, count.measure(capture)) for count in COUNTS[dataset]]
+        parts = [(count, count.measure(capture)) for count in case.counts.get(dataset) or COUNTS[dataset]]
         total = sum(number for _, number in parts)
         if case.sent.get(dataset, total) != total:
             raise CaseError(f"{dataset}: sent {case.sent[dataset]}, tshark counts {total}")

@@ -14,6 +14,8 @@ needs=(
   java:openjdk-17-jre-headless mosquitto:mosquitto mosquitto_pub:mosquitto-clients nfs-ls:libnfs-utils
   radclient:freeradius-utils freeradius:freeradius rabbitmqctl:rabbitmq-server rpcbind:rpcbind sipp:sip-tester
   tshark:tshark udhcpc:udhcpc unshare:util-linux
+  java:default-jre-headless mariadb:mariadb-client mariadbd:mariadb-server memccp:libmemcached-tools
+  memcached:memcached psql:postgresql-client redis-cli:redis-tools redis-server:redis-server
 )
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from samples.record import hostile, scenes_rpc, servers
+from samples.record import hostile, scenes_db, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 from samples.record.scenes_net import SCENES_NET
@@ -352,4 +353,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "office_day": hostile.office_day,
     **SCENES_NET,
     **scenes_rpc.SCENES,
+    **scenes_db.SCENES,
 }
