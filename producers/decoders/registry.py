@@ -7,6 +7,8 @@ from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
+from producers.decoders.datasets.dnp3 import Dnp3Decoder
+from producers.decoders.datasets.modbus import ModbusDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 
@@ -18,6 +20,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "icmp": IcmpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
+    "modbus": ModbusDecoder,
+    "dnp3": Dnp3Decoder,
 }
 
 
