@@ -9,6 +9,9 @@ from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.modbus import ModbusDecoder
+from producers.decoders.datasets.enip import EnipDecoder
+from producers.decoders.datasets.iec104 import Iec104Decoder
+from producers.decoders.datasets.s7comm import S7commDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 
@@ -20,6 +23,9 @@ DECODERS: dict[str, type[Decoder]] = {
     "icmp": IcmpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
+    "s7comm": S7commDecoder,
+    "iec104": Iec104Decoder,
+    "enip": EnipDecoder,
     "modbus": ModbusDecoder,
     "dnp3": Dnp3Decoder,
 }

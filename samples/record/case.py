@@ -64,6 +64,9 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
+    "iec104": (Count("iec60870_104"),),
+    "enip": (Count("enip"),),
+    "s7comm": (Count("s7comm.header.rosctr == 1"), Count("s7comm.param.userdata.type == 4")),
 }
 PACKETS = {
     "read": Count("frame"),
