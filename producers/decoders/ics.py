@@ -1,4 +1,4 @@
-"""What the decoders of industrial protocols share: the operation, names of numbers, sides by port, layers that frame others."""
+"""What the decoders of industrial protocols share: operations, names of numbers, sides by port, framing layers."""
 
 from collections import deque
 from collections.abc import Collection

@@ -2,16 +2,19 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
+from producers.decoders.datasets.bacnet import BacnetDecoder
+from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.enip import EnipDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.iec104 import Iec104Decoder
+from producers.decoders.datasets.modbus import ModbusDecoder
+from producers.decoders.datasets.opcua import OpcuaDecoder
+from producers.decoders.datasets.profinet import ProfinetDecoder
+from producers.decoders.datasets.s7comm import S7commDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
-from producers.decoders.datasets.dnp3 import Dnp3Decoder
-from producers.decoders.datasets.modbus import ModbusDecoder
-from producers.decoders.datasets.enip import EnipDecoder
-from producers.decoders.datasets.iec104 import Iec104Decoder
-from producers.decoders.datasets.s7comm import S7commDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
 
@@ -23,6 +26,9 @@ DECODERS: dict[str, type[Decoder]] = {
     "icmp": IcmpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
+    "profinet": ProfinetDecoder,
+    "opcua": OpcuaDecoder,
+    "bacnet": BacnetDecoder,
     "s7comm": S7commDecoder,
     "iec104": Iec104Decoder,
     "enip": EnipDecoder,

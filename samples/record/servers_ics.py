@@ -82,13 +82,13 @@ from snap7.type import SrvArea
 server = Server()
 server.register_area(SrvArea.DB, 1, bytearray(range(64)))
 server.register_area(SrvArea.MK, 0, bytearray(64))
-server.start_to("192.0.2.10", 102) if hasattr(server, "start_to") else server.start(tcp_port=102)
+server.start(tcp_port=102)
 time.sleep(120)
 """
 
 S7_ENGINEER = """\
 import snap7
-from snap7.type import Area
+from snap7.type import Area, Block
 
 client = snap7.Client()
 client.connect("192.0.2.10", 0, 1, 102)
@@ -112,7 +112,7 @@ attempt(client.list_blocks)
 attempt(client.get_plc_datetime)
 attempt(client.plc_stop)
 attempt(client.plc_hot_start)
-attempt(client.full_upload, __import__("snap7").type.Block.DB, 1) if hasattr(__import__("snap7").type, "Block") else None
+attempt(client.full_upload, Block.DB, 1)
 client.disconnect()
 """
 
@@ -130,7 +130,16 @@ def iec104(host: Host) -> None:
 
 def enip(host: Host) -> None:
     """Run cpppo's controller with three tags."""
-    host.start(PYTHON, "-m", "cpppo.server.enip", "-a", "0.0.0.0:44818", "SPEED=DINT[8]", "LEVEL=REAL[4]", "NAME=SSTRING")
+    host.start(
+        PYTHON,
+        "-m",
+        "cpppo.server.enip",
+        "-a",
+        "0.0.0.0:44818",
+        "SPEED=DINT[8]",
+        "LEVEL=REAL[4]",
+        "NAME=SSTRING",
+    )
     wait_for(lambda: host.listening(44818), "the controller")
 
 

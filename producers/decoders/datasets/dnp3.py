@@ -31,7 +31,14 @@ _IIN = {
 }
 _REFUSALS = frozenset({"no_func_code_support", "object_unknown", "parameter_error", "already_executing"})
 _VALUES = (
-    *("dnp3.al.bocs", "dnp3.al.bit", "dnp3.al.2bit", "dnp3.al.ana.int", "dnp3.al.ana.float", "dnp3.al.ana.double"),
+    *(
+        "dnp3.al.bocs",
+        "dnp3.al.bit",
+        "dnp3.al.2bit",
+        "dnp3.al.ana.int",
+        "dnp3.al.ana.float",
+        "dnp3.al.ana.double",
+    ),
     *("dnp3.al.anaout.int", "dnp3.al.anaout.float", "dnp3.al.anaout.double", "dnp3.al.cnt", "dnp3.al.biq.b7"),
     *("dnp3.al.boq.b7", "dnp3.al.da.value", "dnp3.al.da.uint8", "dnp3.al.da.uint16", "dnp3.al.da.uint32"),
     *("dnp3.al.da.int8", "dnp3.al.da.int16", "dnp3.al.da.int32", "dnp3.al.da.float", "dnp3.al.da.double"),
@@ -69,7 +76,9 @@ class Dnp3Decoder(IcsDecoder):
             role = _role(function)
             sequence = first(columns, "dnp3.al.seq")
             fields["netflight.dnp3.sequence"] = number(sequence)
-            self._read_objects(layer, fields, "request" if role is Role.REQUEST or function in _ALONE - {130} else "response")
+            self._read_objects(
+                layer, fields, "request" if role is Role.REQUEST or function in _ALONE - {130} else "response"
+            )
         fields[OPERATION] = self.operation(code)
         fields["netflight.dnp3.function"] = self.name("netflight.dnp3.function", code)
         if first(columns, "dnp3.al.file_name"):
@@ -127,8 +136,12 @@ class Dnp3Decoder(IcsDecoder):
             "object": said,
             "index": number(first(found, "dnp3.al.index") or first(found, "dnp3.al.point_index")),
             "value": next((found[name][0] for name in _VALUES if name in found), None),
-            "control": self.name("netflight.dnp3.request.points.control", number(first(found, "dnp3.ctl.op"))),
-            "trip_close": self.name("netflight.dnp3.request.points.trip_close", number(first(found, "dnp3.ctl.trip"))),
+            "control": self.name(
+                "netflight.dnp3.request.points.control", number(first(found, "dnp3.ctl.op"))
+            ),
+            "trip_close": self.name(
+                "netflight.dnp3.request.points.trip_close", number(first(found, "dnp3.ctl.trip"))
+            ),
             "count": number(first(found, "dnp3.al.count")),
             "on_time": number(first(found, "dnp3.al.on_time")),
             "off_time": number(first(found, "dnp3.al.off_time")),

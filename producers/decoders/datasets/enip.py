@@ -1,7 +1,7 @@
 """EtherNet/IP and the CIP messages in it (CIP Networks Library, volumes 1 and 2).
 
 tshark tells the encapsulations of a packet, then its CIP messages, then what the connection manager carries: an
-encapsulation with a CIP message waits for it, and a message that is sent on gets its content when the last of them comes.
+encapsulation with a CIP message waits for it, and a message that is sent on gets its content with the last of them.
 """
 
 from collections import deque
@@ -17,6 +17,7 @@ from schemas.model import Dataset
 _PORTS = frozenset({44818, 2221})
 _COMMAND = 0x1000
 _UNCONNECTED, _CONNECTED = 0x6F, 0x70
+_UNANSWERED = frozenset({0x00, 0x66})
 _CONNECTION_MANAGER, _UNCONNECTED_SEND, _MULTIPLE = 6, 0x52, 0x0A
 # Tags, templates and PCCC, which share the numbers of services with the connection manager.
 _TAG_CLASSES = frozenset({0x67, 0x6B, 0x6C})
@@ -24,7 +25,14 @@ _OF_MANAGER, _OF_TAGS, _FIRST_OF_CLASS = 0x100, 0x200, 0x4B
 _CHANGING = ("control", "write", "program", "configure")
 _HEADER = frozenset(
     {
-        *("enip.command", "enip.session", "enip.context", "enip.status", "enip.lir.vendor", "enip.lir.devtype"),
+        *(
+            "enip.command",
+            "enip.session",
+            "enip.context",
+            "enip.status",
+            "enip.lir.vendor",
+            "enip.lir.devtype",
+        ),
         *("enip.lir.revision", "enip.cpf.cai.connid", "cip.seq"),
     }
 )
@@ -64,7 +72,9 @@ class EnipDecoder(IcsDecoder):
             if inner is not None:
                 self._read_message(inner, unit.fields, Role.REQUEST)
                 data = first(collect(layer, frozenset({"cip.data"})), "cip.data")
-                unit.fields.update(without_nothing({"netflight.enip.cip.data": _hexadecimal(data) if data else None}))
+                unit.fields.update(
+                    without_nothing({"netflight.enip.cip.data": _hexadecimal(data) if data else None})
+                )
 
     def _of_command(self, layer: Tree, place: Place) -> Iterator[Unit]:
         columns = self.columns(layer)
@@ -76,8 +86,8 @@ class EnipDecoder(IcsDecoder):
         fields = self.read(columns, role) | self._identity(columns)
         fields[OPERATION] = self.operation(_COMMAND + command)
         status = self._encapsulated(columns, role, fields)
-        if role is Role.REQUEST and to_many(place):
-            role = Role.SINGLE  # the answers come on flows of their own
+        if role is Role.REQUEST and (command in _UNANSWERED or to_many(place)):
+            role = Role.SINGLE  # answers to many come on flows of their own
         yield Unit(role, without_nothing(fields), place, "enip", _key(columns), status)
 
     def _of_message(self, layer: Tree, header: Tree, place: Place) -> Iterator[Unit]:
@@ -123,7 +133,9 @@ class EnipDecoder(IcsDecoder):
         base = "netflight.enip.identity"
         return {
             f"{base}.vendor": self.name(f"{base}.vendor", number(first(columns, "enip.lir.vendor"))),
-            f"{base}.device_type": self.name(f"{base}.device_type", number(first(columns, "enip.lir.devtype"))),
+            f"{base}.device_type": self.name(
+                f"{base}.device_type", number(first(columns, "enip.lir.devtype"))
+            ),
             f"{base}.revision": None if revision is None else f"{revision >> 8}.{revision & 0xFF}",
         }
 
@@ -153,7 +165,9 @@ class EnipDecoder(IcsDecoder):
             tags = [".".join(each["cip.symbol"]) for _, each in services if "cip.symbol" in each]
             fields.update(without_nothing({f"{base}.tags": tags}))
             done = {self.operation(each) for each, _ in services}
-            fields[OPERATION] = next((each for each in _CHANGING if each in done), "read" if "read" in done else "other")
+            fields[OPERATION] = next(
+                (each for each in _CHANGING if each in done), "read" if "read" in done else "other"
+            )
 
 
 def _key(columns: Columns) -> tuple[str, ...]:
@@ -182,10 +196,9 @@ def _service(message: Tree) -> tuple[int | None, Columns]:
 
 def _carries_message(layer: Tree) -> bool:
     """Whether an encapsulation has a data item that is not empty."""
-    kinds, lengths = [], []
     for items in find_all(layer, "enip.cpf.itemcount_tree"):
-        kinds += texts(items.get("enip.cpf.typeid"))
-        trees = items.get("enip.cpf.typeid_tree")
-        for tree in trees if isinstance(trees, list) else [trees]:
-            lengths.append(number(str(tree.get("enip.cpf.length"))) if isinstance(tree, dict) else None)
-    return any(kind in _DATA_ITEMS and size for kind, size in zip(kinds, lengths, strict=False))
+        kinds, trees = texts(items.get("enip.cpf.typeid")), find_all(items, "enip.cpf.typeid_tree")
+        sizes = (number(str(tree.get("enip.cpf.length"))) for tree in trees)
+        if any(kind in _DATA_ITEMS and size for kind, size in zip(kinds, sizes, strict=False)):
+            return True
+    return False

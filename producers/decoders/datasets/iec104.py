@@ -25,7 +25,18 @@ _IOA = "iec60870_asdu.ioa"
 _VALUES = tuple(
     f"iec60870_asdu.{name}"
     for name in (
-        *("siq.spi", "diq.dpi", "vti.v", "float", "normval", "scalval", "bcr.count", "bitstring", "sco.on", "dco.on"),
+        *(
+            "siq.spi",
+            "diq.dpi",
+            "vti.v",
+            "float",
+            "normval",
+            "scalval",
+            "bcr.count",
+            "bitstring",
+            "sco.on",
+            "dco.on",
+        ),
         *("rco.up", "qoi", "rqt", "coi_r", "qrp", "qpm.kpa", "cp56time", "rawdata"),
     )
 )
@@ -34,7 +45,9 @@ _DOUBLE_STATES = {"0": "intermediate", "1": "off", "2": "on", "3": "indeterminat
 _SELECT = tuple(f"iec60870_asdu.{name}.se" for name in ("sco", "dco", "rco", "qos"))
 _QUALITY = {"iv": "invalid", "nt": "not_topical", "sb": "substituted", "bl": "blocked", "ov": "overflow"}
 _QUALITIES = {
-    f"iec60870_asdu.{kind}.{flag}": said for kind in ("siq", "diq", "qds", "bcr") for flag, said in _QUALITY.items()
+    f"iec60870_asdu.{kind}.{flag}": said
+    for kind in ("siq", "diq", "qds", "bcr")
+    for flag, said in _QUALITY.items()
 }
 _OBJECT = frozenset({_IOA, *_VALUES, *_SELECT, *_QUALITIES})
 _LINK_FIELDS = frozenset({"iec60870_104.type", "iec60870_104.utype"})
@@ -75,7 +88,9 @@ class Iec104Decoder(IcsDecoder):
                 OPERATION: self.operation(_LINK_OPERATION),
                 "netflight.iec104.link": self.name("netflight.iec104.link", function),
             }
-            yield Unit(role, fields, place, "iec104", (protocol, str(key)), "OK" if role is Role.RESPONSE else "")
+            yield Unit(
+                role, fields, place, "iec104", (protocol, str(key)), "OK" if role is Role.RESPONSE else ""
+            )
 
     def _status(self, columns: Columns, role: Role, cause: int, fields: dict[str, Any]) -> str:
         """What an answer says of its command."""

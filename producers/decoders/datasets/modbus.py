@@ -1,4 +1,4 @@
-"""Modbus over TCP and UDP: the header of a message is a layer of its own (MBAP, Modbus Messaging on TCP/IP V1.0b, 3.1)."""
+"""Modbus over TCP and UDP; a message has its header (MBAP, Messaging on TCP/IP V1.0b, 3.1) in a layer of its own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +45,9 @@ class ModbusDecoder(IcsDecoder):
         if objects:
             fields["netflight.modbus.objects"] = objects
         status = self.status(columns, role, place)
-        yield Unit(role, fields, place, protocol, self.key(columns), status, extra=columns["modbus.func_code"][0])
+        yield Unit(
+            role, fields, place, protocol, self.key(columns), status, extra=columns["modbus.func_code"][0]
+        )
 
     def match(self, request: Unit, response: Unit) -> bool:
         """Whether both are of the same function: many clients leave the transaction's id at 0."""

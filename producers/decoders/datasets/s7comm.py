@@ -1,4 +1,4 @@
-"""S7 communication: jobs and user data by the number of their PDU. The protocol is not published; the names are tshark's."""
+"""S7 communication: jobs and user data by the number of their PDU. It is not published; the names are tshark's."""
 
 from collections.abc import Iterator
 from typing import Any
