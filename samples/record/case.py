@@ -64,8 +64,11 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
-    "iec104": (Count("iec60870_104"),),
-    "enip": (Count("enip"),),
+    "iec104": (
+        Count("iec60870_104.utype in {1, 4, 16}"),
+        Count("iec60870_asdu && !(iec60870_asdu.causetx in {7, 9})"),
+    ),
+    "enip": (Count("enip && (tcp.dstport == 44818 || udp.dstport == 44818)"),),
     "s7comm": (Count("s7comm.header.rosctr == 1"), Count("s7comm.param.userdata.type == 4")),
 }
 PACKETS = {

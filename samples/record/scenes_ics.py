@@ -45,7 +45,7 @@ def enip(lab: Lab, out: Path) -> Case:
     cpppo = (servers_ics.PYTHON, "-m", "cpppo.server.enip.client", "-a", "192.0.2.10:44818", "--print")
     with Tap(lab, out):
         servers_ics.enip(plc)
-        client.run(*cpppo, "--list-services", "--list-identity", "SPEED[0-3]", ok=None)
+        client.run(*cpppo, "--list-identity", "SPEED[0-3]", ok=None)
         client.run(*cpppo, "SPEED[1]=(DINT)42", "LEVEL[0-1]=(REAL)1.5,2.5", "SPEED[0-3]", "LEVEL", ok=None)
         client.run(*cpppo, "--multiple", "500", "SPEED[2]=(DINT)7", "SPEED[0-3]", "@1/1/7", ok=None)
         client.run(*cpppo, "NOTHING", ok=None)

@@ -108,11 +108,7 @@ class Dnp3Decoder(IcsDecoder):
                 if code is not None:
                     said = f"g{code >> 8}v{code & 0xFF}"
                     objects.append(self._object(code, said, tree))
-                    points += [
-                        without_nothing(self._point(said, point, side))
-                        for key in ("dnp3.al.index", "dnp3.al.point_index")
-                        for point in holders(tree, key)
-                    ]
+                    points += [without_nothing(self._point(said, point, side)) for point in _points(tree)]
         if objects:
             fields[f"netflight.dnp3.{side}.objects"] = objects
         if points:
@@ -150,6 +146,14 @@ class Dnp3Decoder(IcsDecoder):
             code = number(first(found, "dnp3.al.ctrlstatus"))
             told["status"] = self.name("netflight.dnp3.response.points.status", code)
         return told
+
+
+def _points(tree: Tree) -> Iterator[Tree]:
+    """The points of an object header; a time stands beside its only point."""
+    found = [point for key in ("dnp3.al.index", "dnp3.al.point_index") for point in holders(tree, key)]
+    alone = tree.get("dnp3.al.timestamp") if len(found) == 1 else None
+    for point in found:
+        yield {**point, "dnp3.al.timestamp": alone} if isinstance(alone, str) else point
 
 
 _RANGE = frozenset({"dnp3.al.range.start", "dnp3.al.range.stop", "dnp3.al.range.quantity"})
