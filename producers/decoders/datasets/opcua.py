@@ -116,7 +116,7 @@ class OpcuaDecoder(IcsDecoder):
             read = self._read_request if role is Role.REQUEST else self._read_response
             read(unit, service, content)
         if role is Role.RESPONSE:
-            result = number(first(columns, "opcua.ServiceResult")) or 0 if service else 0
+            result = number(first(columns, "opcua.ServiceResult")) or unit.extra or 0 if service else 0
             unit.status = "Error" if self._read_error(result, fields) else "OK" if service else ""
         elif service == "CloseSecureChannelRequest":
             unit.role = Role.SINGLE
@@ -163,7 +163,10 @@ class OpcuaDecoder(IcsDecoder):
     def _read_response(self, unit: Unit, service: str, body: Tree) -> None:
         found = collect(body, _OF_BODY)
         codes = [*found.get("opcua.StatusCode", ()), *found.get("opcua.Results", ())]
-        results = [self.name("error.message", (number(text) or 0) & 0xFFFF0000) for text in codes]
+        numbers = [number(text) or 0 for text in codes]
+        results = [self.name("error.message", code & 0xFFFF0000) for code in numbers]
+        if numbers and all(code >> 30 == _BAD for code in numbers):
+            unit.extra = numbers[0]  # the service went well, but nothing that it was asked for
         told = {
             "netflight.opcua.results": list(dict.fromkeys(results)),
             "netflight.opcua.response.values": list(_values(body)) if service in _WITH_VALUES else [],
