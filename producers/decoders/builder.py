@@ -278,9 +278,9 @@ def _merged(decoder: Decoder, transaction: Transaction) -> tuple[dict[str, Any],
     decoder.complete(fields, transaction.request, transaction.response)
     if transaction.response is not None:
         return fields, transaction.response.status
-    request = transaction.request
-    paired = request is not None and request.role is Role.REQUEST
-    return fields, "Error" if paired else request.status if request else ""
+    if transaction.request is None:
+        return fields, ""
+    return fields, "Error" if transaction.request.role is Role.REQUEST else transaction.request.status
 
 
 def _client_is_initiator(decoder: Decoder, transaction: Transaction) -> bool:

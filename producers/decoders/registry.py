@@ -28,7 +28,10 @@ from producers.decoders.datasets.sip import SipDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.thrift import ThriftDecoder
 from producers.decoders.datasets.cassandra import CassandraDecoder
+from producers.decoders.datasets.bacnet import BacnetDecoder
+from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.enip import EnipDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.memcached import MemcachedDecoder
@@ -36,6 +39,11 @@ from producers.decoders.datasets.mongodb import MongodbDecoder
 from producers.decoders.datasets.mysql import MysqlDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
 from producers.decoders.datasets.redis import RedisDecoder
+from producers.decoders.datasets.iec104 import Iec104Decoder
+from producers.decoders.datasets.modbus import ModbusDecoder
+from producers.decoders.datasets.opcua import OpcuaDecoder
+from producers.decoders.datasets.profinet import ProfinetDecoder
+from producers.decoders.datasets.s7comm import S7commDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tds import TdsDecoder
 from producers.decoders.datasets.tls import TlsDecoder
@@ -87,6 +95,14 @@ DECODERS: dict[str, type[Decoder]] = {
     "tds": TdsDecoder,
     "tls": TlsDecoder,
     "wireguard": WireguardDecoder,
+    "profinet": ProfinetDecoder,
+    "opcua": OpcuaDecoder,
+    "bacnet": BacnetDecoder,
+    "s7comm": S7commDecoder,
+    "iec104": Iec104Decoder,
+    "enip": EnipDecoder,
+    "modbus": ModbusDecoder,
+    "dnp3": Dnp3Decoder,
 }
 
 

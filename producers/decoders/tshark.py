@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,9 @@ _LIMITS = {
 SILENT_SECONDS = 60.0
 # What tshark says of a packet that it cannot read, other than when it fails.
 _REFUSALS = ("damaged or corrupt", "doesn't support")
+
+# Dissectors that Wireshark comes with as plugins; no other plugin is loaded, a user's least of all.
+_PLUGINS = ("opcua.so", "profinet.so")
 
 PREFERENCES = {
     "tcp.reassemble_out_of_order": "TRUE",
@@ -102,6 +106,7 @@ class Tshark:
         self._splitter = Splitter()
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         Path(self._profile.name).chmod(0o755)
+        _link_plugins(Path(self._profile.name))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._child = subprocess.Popen(
             [*_confinement(memory), *_command(protocols, preferences)],
@@ -274,6 +279,22 @@ def _environment(profile: str) -> dict[str, str]:
         "WIRESHARK_EXTCAP_DIR": profile,
     }
     return {**kept, **empty, "HOME": profile, "TZ": "UTC"}
+
+
+def _link_plugins(profile: Path) -> None:
+    """Put the chosen ones of Wireshark's own plugins where the child looks for them: VERSION/epan in the profile."""
+    for plugin in _installed_plugins(tshark_path()):
+        folder = profile / plugin.parents[1].name / "epan"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / plugin.name).symlink_to(plugin)
+
+
+@cache
+def _installed_plugins(tshark: str) -> tuple[Path, ...]:
+    """The chosen plugins that are installed with a tshark (`/usr/lib/TRIPLET/wireshark/plugins/4.0/epan/opcua.so`)."""
+    library = Path(tshark).resolve().parents[1] / "lib"
+    places = ("*/wireshark/plugins/*/epan", "wireshark/plugins/*/epan")
+    return tuple(path for place in places for name in _PLUGINS for path in library.glob(f"{place}/{name}"))
 
 
 def _unprivileged() -> dict[str, Any]:

@@ -90,6 +90,12 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count('bt-dht.bencoded.string == "q" && bt-dht.bencoded.string == "a" && !icmp'),
     ),
     "nbns": (Count("nbns.flags.response == 0"),),
+    "iec104": (
+        Count("iec60870_104.utype in {1, 4, 16}"),
+        Count("iec60870_asdu && !(iec60870_asdu.causetx in {7, 9})"),
+    ),
+    "enip": (Count("enip && (tcp.dstport == 44818 || udp.dstport == 44818)"),),
+    "s7comm": (Count("s7comm.header.rosctr == 1"), Count("s7comm.param.userdata.type == 4")),
 }
 PACKETS = {
     "read": Count("frame"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from samples.record import hostile, scenes_rpc, servers
 from samples.record import hostile, scenes_db, servers
+from samples.record import hostile, scenes_ics, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 from samples.record.scenes_net import SCENES_NET
@@ -354,4 +355,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     **SCENES_NET,
     **scenes_rpc.SCENES,
     **scenes_db.SCENES,
+    **scenes_ics.ICS,
 }
