@@ -3,49 +3,44 @@
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.amqp import AmqpDecoder
 from producers.decoders.datasets.arp import ArpDecoder
+from producers.decoders.datasets.bacnet import BacnetDecoder
 from producers.decoders.datasets.bittorrent import BittorrentDecoder
+from producers.decoders.datasets.cassandra import CassandraDecoder
 from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
+from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecoder
+from producers.decoders.datasets.enip import EnipDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.iec104 import Iec104Decoder
 from producers.decoders.datasets.igmp import IgmpDecoder
 from producers.decoders.datasets.ike import IkeDecoder
+from producers.decoders.datasets.kafka import KafkaDecoder
+from producers.decoders.datasets.memcached import MemcachedDecoder
+from producers.decoders.datasets.modbus import ModbusDecoder
+from producers.decoders.datasets.mongodb import MongodbDecoder
+from producers.decoders.datasets.mqtt import MqttDecoder
+from producers.decoders.datasets.mysql import MysqlDecoder
 from producers.decoders.datasets.nbns import NbnsDecoder
+from producers.decoders.datasets.nfs import NfsDecoder
 from producers.decoders.datasets.ntp import NtpDecoder
+from producers.decoders.datasets.opcua import OpcuaDecoder
+from producers.decoders.datasets.pgsql import PgsqlDecoder
+from producers.decoders.datasets.profinet import ProfinetDecoder
+from producers.decoders.datasets.radius import RadiusDecoder
+from producers.decoders.datasets.redis import RedisDecoder
 from producers.decoders.datasets.routing import BgpDecoder, OspfDecoder
+from producers.decoders.datasets.rtp import RtpDecoder
+from producers.decoders.datasets.s7comm import S7commDecoder
+from producers.decoders.datasets.sip import SipDecoder
 from producers.decoders.datasets.snmp import SnmpDecoder
 from producers.decoders.datasets.socks import SocksDecoder
 from producers.decoders.datasets.ssdp import SsdpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.stun import StunDecoder
 from producers.decoders.datasets.syslog import SyslogDecoder
-from producers.decoders.datasets.kafka import KafkaDecoder
-from producers.decoders.datasets.mqtt import MqttDecoder
-from producers.decoders.datasets.nfs import NfsDecoder
-from producers.decoders.datasets.radius import RadiusDecoder
-from producers.decoders.datasets.rtp import RtpDecoder
-from producers.decoders.datasets.sip import SipDecoder
-from producers.decoders.datasets.ssh import SshDecoder
-from producers.decoders.datasets.thrift import ThriftDecoder
-from producers.decoders.datasets.cassandra import CassandraDecoder
-from producers.decoders.datasets.bacnet import BacnetDecoder
-from producers.decoders.datasets.dnp3 import Dnp3Decoder
-from producers.decoders.datasets.dns import DnsDecoder
-from producers.decoders.datasets.enip import EnipDecoder
-from producers.decoders.datasets.http import HttpDecoder
-from producers.decoders.datasets.icmp import IcmpDecoder
-from producers.decoders.datasets.memcached import MemcachedDecoder
-from producers.decoders.datasets.mongodb import MongodbDecoder
-from producers.decoders.datasets.mysql import MysqlDecoder
-from producers.decoders.datasets.pgsql import PgsqlDecoder
-from producers.decoders.datasets.redis import RedisDecoder
-from producers.decoders.datasets.iec104 import Iec104Decoder
-from producers.decoders.datasets.modbus import ModbusDecoder
-from producers.decoders.datasets.opcua import OpcuaDecoder
-from producers.decoders.datasets.profinet import ProfinetDecoder
-from producers.decoders.datasets.s7comm import S7commDecoder
-from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tds import TdsDecoder
+from producers.decoders.datasets.thrift import ThriftDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from producers.decoders.datasets.vpn import OpenvpnDecoder, WireguardDecoder
 from schemas.errors import SchemaError
@@ -53,56 +48,52 @@ from schemas.model import Dataset
 
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
+    "amqp": AmqpDecoder,
     "arp": ArpDecoder,
+    "bacnet": BacnetDecoder,
     "bgp": BgpDecoder,
     "bittorrent": BittorrentDecoder,
+    "cassandra": CassandraDecoder,
     "dhcpv6": Dhcpv6Decoder,
+    "dnp3": Dnp3Decoder,
     "dns": DnsDecoder,
+    "enip": EnipDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "iec104": Iec104Decoder,
     "igmp": IgmpDecoder,
     "ike": IkeDecoder,
+    "kafka": KafkaDecoder,
     "llmnr": LlmnrDecoder,
     "mdns": MdnsDecoder,
+    "memcached": MemcachedDecoder,
+    "modbus": ModbusDecoder,
+    "mongodb": MongodbDecoder,
+    "mqtt": MqttDecoder,
+    "mysql": MysqlDecoder,
     "nbns": NbnsDecoder,
+    "nfs": NfsDecoder,
     "ntp": NtpDecoder,
+    "opcua": OpcuaDecoder,
     "openvpn": OpenvpnDecoder,
     "ospf": OspfDecoder,
+    "pgsql": PgsqlDecoder,
+    "profinet": ProfinetDecoder,
+    "radius": RadiusDecoder,
+    "redis": RedisDecoder,
+    "rtp": RtpDecoder,
+    "s7comm": S7commDecoder,
+    "sip": SipDecoder,
     "snmp": SnmpDecoder,
     "socks": SocksDecoder,
     "ssdp": SsdpDecoder,
     "ssh": SshDecoder,
     "stun": StunDecoder,
     "syslog": SyslogDecoder,
-    "amqp": AmqpDecoder,
-    "kafka": KafkaDecoder,
-    "mqtt": MqttDecoder,
-    "nfs": NfsDecoder,
-    "radius": RadiusDecoder,
-    "rtp": RtpDecoder,
-    "sip": SipDecoder,
-    "thrift": ThriftDecoder,
-    "cassandra": CassandraDecoder,
-    "dns": DnsDecoder,
-    "http": HttpDecoder,
-    "icmp": IcmpDecoder,
-    "memcached": MemcachedDecoder,
-    "mongodb": MongodbDecoder,
-    "mysql": MysqlDecoder,
-    "pgsql": PgsqlDecoder,
-    "redis": RedisDecoder,
-    "ssh": SshDecoder,
     "tds": TdsDecoder,
+    "thrift": ThriftDecoder,
     "tls": TlsDecoder,
     "wireguard": WireguardDecoder,
-    "profinet": ProfinetDecoder,
-    "opcua": OpcuaDecoder,
-    "bacnet": BacnetDecoder,
-    "s7comm": S7commDecoder,
-    "iec104": Iec104Decoder,
-    "enip": EnipDecoder,
-    "modbus": ModbusDecoder,
-    "dnp3": Dnp3Decoder,
 }
 
 

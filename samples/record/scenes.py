@@ -6,12 +6,9 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import hostile, scenes_rpc, servers
-from samples.record import hostile, scenes_db, servers
-from samples.record import hostile, scenes_ics, servers
+from samples.record import hostile, scenes_db, scenes_ics, scenes_net, scenes_rpc, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
-from samples.record.scenes_net import SCENES_NET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -352,8 +349,8 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "beacon": hostile.beacon,
     "dns_tunnel": hostile.dns_tunnel,
     "office_day": hostile.office_day,
-    **SCENES_NET,
+    **scenes_net.SCENES,
     **scenes_rpc.SCENES,
     **scenes_db.SCENES,
-    **scenes_ics.ICS,
+    **scenes_ics.SCENES,
 }

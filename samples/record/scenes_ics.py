@@ -74,4 +74,4 @@ def s7comm(lab: Lab, out: Path) -> Case:
     )
 
 
-ICS: dict[str, Callable[[Lab, Path], Case]] = {"iec104": iec104, "enip": enip, "s7comm": s7comm}
+SCENES: dict[str, Callable[[Lab, Path], Case]] = {"iec104": iec104, "enip": enip, "s7comm": s7comm}

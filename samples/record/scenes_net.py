@@ -126,4 +126,4 @@ def bittorrent(lab: Lab, out: Path) -> Case:
     )
 
 
-SCENES_NET: dict[str, Callable[[Lab, Path], Case]] = {"snmp": snmp, "nbns": nbns, "bittorrent": bittorrent}
+SCENES: dict[str, Callable[[Lab, Path], Case]] = {"snmp": snmp, "nbns": nbns, "bittorrent": bittorrent}
