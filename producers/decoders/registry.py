@@ -3,8 +3,11 @@
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
+from producers.decoders.datasets.ftp import FtpDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.imap import ImapDecoder
+from producers.decoders.datasets.pop3 import Pop3Decoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -14,8 +17,11 @@ DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
     "arp": ArpDecoder,
     "dns": DnsDecoder,
+    "ftp": FtpDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "imap": ImapDecoder,
+    "pop3": Pop3Decoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }

@@ -1,0 +1,57 @@
+"""SASL in line protocols: what a login in base64 shows of user and password (RFC 4616, RFC 2195, RFC 7628)."""
+
+import binascii
+import re
+
+from producers.decoders.secrets import Credentials
+
+_OAUTH_USER = re.compile(r"(?:user=|,a=)([^,\x01]*)")
+_OAUTH_TOKEN = re.compile(r"auth=\w+ ([^\x01]*)", re.IGNORECASE)
+
+
+class Sasl:
+    """A login under way. `user` is the name as soon as it was said."""
+
+    def __init__(self, mechanism: str) -> None:
+        self.mechanism = mechanism.upper()
+        self.user = ""
+        self._asked = False
+
+    def feed(self, text: str) -> Credentials | None:
+        """Take what the client says, in base64; the credentials once they are whole."""
+        said = decoded(text)
+        if said is None:
+            return None
+        if self.mechanism == "PLAIN":
+            return self._plain(said)
+        if self.mechanism == "LOGIN":
+            return self._login(said)
+        if self.mechanism == "CRAM-MD5":
+            self.user = said.rpartition(" ")[0]
+        elif self.mechanism in ("XOAUTH2", "OAUTHBEARER"):
+            user, token = _OAUTH_USER.search(said), _OAUTH_TOKEN.search(said)
+            self.user = user[1] if user else ""
+            return Credentials(self.user, token[1], self.mechanism) if token else None
+        return None
+
+    def _plain(self, said: str) -> Credentials | None:
+        """`[authzid] NUL authcid NUL passwd` (RFC 4616)."""
+        parts = said.split("\0")
+        if len(parts) != 3:
+            return None
+        self.user = parts[1]
+        return Credentials(parts[1], parts[2], "PLAIN")
+
+    def _login(self, said: str) -> Credentials | None:
+        if not self._asked:
+            self._asked, self.user = True, said
+            return None
+        return Credentials(self.user, said, "LOGIN")
+
+
+def decoded(text: str) -> str | None:
+    """What base64 says, as text; None where it is none."""
+    try:
+        return binascii.a2b_base64(text.strip(), strict_mode=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return None
