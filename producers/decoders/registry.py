@@ -8,6 +8,7 @@ from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.imap import ImapDecoder
 from producers.decoders.datasets.pop3 import Pop3Decoder
+from producers.decoders.datasets.smtp import SmtpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -22,6 +23,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "icmp": IcmpDecoder,
     "imap": ImapDecoder,
     "pop3": Pop3Decoder,
+    "smtp": SmtpDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }

@@ -19,7 +19,7 @@ class Sasl:
 
     def feed(self, text: str) -> Credentials | None:
         """Take what the client says, in base64; the credentials once they are whole."""
-        said = decoded(text)
+        said = decoded(text) if text else None
         if said is None:
             return None
         if self.mechanism == "PLAIN":

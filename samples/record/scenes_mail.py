@@ -72,14 +72,13 @@ def mailbox(lab: Lab, out: Path) -> Case:
 
     def type_to(port: int, *typed: str) -> None:
         keys = "; ".join(f"printf '{text}'; sleep 0.3" for text in typed)
-        client.run("sh", "-c", f"(sleep 0.3; {keys}) | nc -w 3 {MAIL} {port}")
+        client.run("sh", "-c", f"(sleep 0.3; {keys}; sleep 1) | nc -w 3 {MAIL} {port}")
 
     with Tap(lab, out):
         imap, pop = f"imap://{MAIL}", f"pop3://{MAIL}"
         curl(*user, "--login-options", "AUTH=LOGIN", f"{imap}/INBOX/;UID=1")
         curl(*user, "--login-options", "AUTH=PLAIN", f"{imap}/", "-X", "SELECT Missing", ok=(0, 21))
         curl(*user, "--login-options", "AUTH=PLAIN", f"{imap}/INBOX", "-T", str(note))
-        curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{imap}/", ok=(67,))
         # A login whose name and password are literals, then several commands in a packet.
         typed = (
             *("a1 CAPABILITY\\r\\na2 LOGIN {5}\\r\\n", f"alice {{{len(password)}}}\\r\\n", f"{password}\\r\\n"),
@@ -88,8 +87,9 @@ def mailbox(lab: Lab, out: Path) -> Case:
         type_to(143, *typed)
         curl(*user, "--login-options", "AUTH=LOGIN", f"{pop}/1")
         curl(*user, "--login-options", "AUTH=PLAIN", f"{pop}/")
-        curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{pop}/", ok=(67,))
         type_to(110, *(f"{line}\\r\\n" for line in ("USER alice", f"PASS {password}", "TOP 1 0", "DELE 9", "QUIT")))
+        curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{imap}/", ok=(67,))
+        curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{pop}/", ok=(67,))
     imap_event: dict[str, Any] = {"event.dataset": "network_traffic.imap", "destination.port": 143}
     pop_event: dict[str, Any] = {"event.dataset": "network_traffic.pop3", "destination.port": 110}
     return Case(

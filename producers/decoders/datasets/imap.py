@@ -31,11 +31,26 @@ _MAILBOX = frozenset(
 
 @dataclass(slots=True)
 class _Partial:
-    """A command whose literal has not ended: what was said, and how many bytes are missing."""
+    """A command up to a literal of so many bytes, of which some are missing."""
 
     text: str
+    size: int
     missing: int
-    kept: bool
+    literal: str = ""
+
+    def take(self, line: str) -> str:
+        """Take what belongs to the literal; return the rest of the line."""
+        literal, rest = _cut(line, self.missing)
+        self.missing -= _size(literal)
+        if len(self.literal) <= _MAX_KEPT:
+            self.literal += literal
+        return rest
+
+    def whole(self) -> str:
+        """The command with the literal as a quoted text; only its size where it is long or of several lines: a mail."""
+        if len(self.literal) > _MAX_KEPT or "\n" in self.literal:
+            return f"{self.text}({self.size} bytes)"
+        return f'{self.text}"{_quoted(self.literal)}"'
 
 
 @dataclass(slots=True)
@@ -71,24 +86,18 @@ class ImapDecoder(DialogueDecoder):
 
 def _client(session: _Session, line: str, place: Place, protocol: str) -> Iterator[Unit]:
     """A line of the client: a command, or a part of a literal, or an answer in a login."""
-    partial = session.partial
     begun = ""
+    partial, session.partial = session.partial, None
     if partial is not None:
-        session.partial = None
-        literal, line = _cut(line, partial.missing)
-        if partial.kept:
-            partial.text += f'"{_quoted(literal)}"' if not partial.text.endswith('"') else _quoted(literal)
-        partial.missing -= _size(literal)
+        line = partial.take(line)
         if partial.missing > 0 or not line:
             session.partial = partial
             return
-        begun = partial.text
+        begun = partial.whole()
     text = begun + line.rstrip("\r\n")
     found = _LITERAL.search(text)
     if found is not None:
-        missing = int(found[1])
-        short = missing <= _MAX_KEPT and len(text) < _MAX_TEXT
-        session.partial = _Partial(text[: found.start()], missing, short)
+        session.partial = _Partial(text[: found.start()][:_MAX_TEXT], int(found[1]), int(found[1]))
         return
     if session.login is not None:
         yield from _answer(session, session.login, text, place, protocol)
@@ -171,6 +180,8 @@ def _server(session: _Session, line: str, place: Place, protocol: str) -> Iterat
         fields["netflight.imap.untagged"] = session.untagged
         session.untagged = 0
         session.login, session.idle = None, False
+        if session.partial is not None and session.partial.text.startswith(f"{tag} "):
+            session.partial = None  # the server does not want the literal
     if command is None and session.user:
         fields["user.name"] = session.user
     key = command.key if command else session.dialogue.key()
