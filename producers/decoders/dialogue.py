@@ -17,6 +17,7 @@ MAX_LINES = 1000
 
 _ASIDE = object()
 _REPLY_LINE = re.compile(r"(\d{3})(?:([ -])(.*))?$", re.DOTALL)
+_VERB = re.compile(r"[A-Za-z][A-Za-z-]{2,11}$")
 _ESCAPE = re.compile(r'\\(r|n|t|"|\\|[0-7]{3})')
 _ESCAPED = {"r": "\r", "n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
@@ -102,6 +103,11 @@ def reply_line(text: str) -> Line:
     return Line(int(code), separator != "-", said or "")
 
 
+def is_verb(text: str) -> bool:
+    """Whether a word may be a command; what is none may be an answer in a login whose begin was not seen."""
+    return _VERB.match(text) is not None
+
+
 def unescaped(label: str) -> str:
     r"""A line as it was before tshark wrote it as a label, with `\r\n` and octal escapes; without its line end."""
     return _ESCAPE.sub(lambda m: _ESCAPED.get(m[1]) or chr(int(m[1], 8)), label).rstrip("\r\n")
@@ -112,9 +118,7 @@ def request(command: Command, fields: dict[str, Any], place: Place, protocol: st
     return Unit(Role.REQUEST, fields, place, protocol, command.key, extra=command.extra)
 
 
-def response(
-    key: tuple[str, ...], fields: dict[str, Any], place: Place, protocol: str, *, ok: bool
-) -> Unit:
+def response(key: tuple[str, ...], fields: dict[str, Any], place: Place, protocol: str, *, ok: bool) -> Unit:
     """The unit of a reply to what has the key."""
     return Unit(Role.RESPONSE, fields, place, protocol, key, "OK" if ok else "Error")
 

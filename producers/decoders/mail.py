@@ -1,10 +1,10 @@
 """Mail headers and attachments, from tshark's `imf` layer to `email.*` (RFC 5322, RFC 2045 to 2047, RFC 2231)."""
 
+import binascii
 import re
 from collections.abc import Iterator
 from datetime import UTC
 from email.errors import MessageError
-from email.header import decode_header
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 from typing import Any
@@ -13,6 +13,8 @@ from producers.decoders.tree import Tree, find_all, texts
 
 MAX_ATTACHMENTS = 1000
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
+_FOLD_ALONE = re.compile(r"\r?\n(?=[ \t])")
+_WORD = re.compile(r"=\?([\w.:*+-]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _ADDRESSES = {
     "email.from.address": "imf.from",
     "email.to.address": "imf.to",
@@ -85,37 +87,58 @@ def addresses(lines: list[str]) -> list[str]:
 
 
 def decoded(text: str) -> str:
-    """A header's text with its encoded words decoded (RFC 2047); as it is where they are broken."""
-    text = unfolded(text)[:_LONG]
-    if "=?" not in text:
-        return text
+    """A header's text with its encoded words decoded (RFC 2047, section 6.2), its folds taken out (RFC 5322, 2.2.3).
+
+    Words of one charset that follow each other are decoded together: senders split letters between them.
+    """
+    text = _FOLD_ALONE.sub("", text)[:_LONG]
+    parts: list[str] = []
+    said, charset, end = b"", "", 0
+    for word in _WORD.finditer(text):
+        between, end = text[end : word.start()], word.end()
+        if between and (between.strip() or not charset):
+            parts += [_text(said, charset), between]
+            said, charset = b"", ""
+        if charset and word[1].lower() != charset:
+            parts.append(_text(said, charset))
+            said = b""
+        charset = word[1].lower()
+        said += _bytes(word)
+    return "".join([*parts, _text(said, charset), text[end:]]).strip()
+
+
+def _bytes(word: re.Match[str]) -> bytes:
+    """What an encoded word says; the word itself where it is broken."""
+    said = word[3].encode("ascii", "replace")
     try:
-        parts = decode_header(text)
-    except (MessageError, ValueError, IndexError):
-        return text
-    return "".join(_part(said, charset) for said, charset in parts)
+        return binascii.a2b_base64(said) if word[2] in "bB" else binascii.a2b_qp(said, header=True)
+    except binascii.Error:
+        return word[0].encode("ascii", "replace")
+
+
+def _text(said: bytes, charset: str) -> str:
+    try:
+        return said.decode(charset.partition("*")[0] or "ascii", "replace")
+    except (LookupError, ValueError):  # no charset that Python knows
+        return said.decode("latin-1")
 
 
 def unfolded(text: str) -> str:
-    """A header on one line (RFC 5322, 2.2.3), without spaces at its ends."""
+    """A header on one line, without spaces at its ends."""
     return _FOLD.sub(" ", text).strip()
 
 
 def date(text: str) -> str:
     """A header's date in ISO 8601, UTC; nothing where it is none."""
     try:
-        return parsedate_to_datetime(unfolded(text)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+        return (
+            parsedate_to_datetime(unfolded(text))
+            .astimezone(UTC)
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .rjust(20, "0")
+        )
     except (ValueError, TypeError, IndexError, OverflowError):
         return ""
-
-
-def _part(said: bytes | str, charset: str | None) -> str:
-    if isinstance(said, str):
-        return said
-    try:
-        return said.decode(charset or "latin-1", "replace")
-    except (LookupError, ValueError):
-        return said.decode("latin-1")
 
 
 def _file_name(message: Message) -> str:

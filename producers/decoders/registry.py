@@ -7,9 +7,12 @@ from producers.decoders.datasets.ftp import FtpDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.imap import ImapDecoder
+from producers.decoders.datasets.irc import IrcDecoder
 from producers.decoders.datasets.pop3 import Pop3Decoder
 from producers.decoders.datasets.smtp import SmtpDecoder
 from producers.decoders.datasets.ssh import SshDecoder
+from producers.decoders.datasets.telnet import TelnetDecoder
+from producers.decoders.datasets.tftp import TftpDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
 from schemas.model import Dataset
@@ -22,9 +25,12 @@ DECODERS: dict[str, type[Decoder]] = {
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
     "imap": ImapDecoder,
+    "irc": IrcDecoder,
     "pop3": Pop3Decoder,
     "smtp": SmtpDecoder,
     "ssh": SshDecoder,
+    "telnet": TelnetDecoder,
+    "tftp": TftpDecoder,
     "tls": TlsDecoder,
 }
 

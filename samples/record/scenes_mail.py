@@ -20,7 +20,15 @@ def smtp(lab: Lab, out: Path) -> Case:
     server, client = lab.host("mail1", f"{MAIL}/24"), lab.host("client1", f"{CLIENT}/24")
     password = servers_mail.smtp(server)
     attachment = client.write("minutes.txt", "all quiet\n")
-    common = ("--server", MAIL, "--helo", "client1.example.com", "--from", "alice@example.com", "--suppress-data")
+    common = (
+        "--server",
+        MAIL,
+        "--helo",
+        "client1.example.com",
+        "--from",
+        "alice@example.com",
+        "--suppress-data",
+    )
     dated = ("--header", "Date: Mon, 05 Jan 2026 09:00:00 +0000", "--header", "Message-Id: <{}@example.com>")
 
     def swaks(number: int, *argv: str, ok: tuple[int, ...] = (0,)) -> None:
@@ -81,13 +89,20 @@ def mailbox(lab: Lab, out: Path) -> Case:
         curl(*user, "--login-options", "AUTH=PLAIN", f"{imap}/INBOX", "-T", str(note))
         # A login whose name and password are literals, then several commands in a packet.
         typed = (
-            *("a1 CAPABILITY\\r\\na2 LOGIN {5}\\r\\n", f"alice {{{len(password)}}}\\r\\n", f"{password}\\r\\n"),
+            *(
+                "a1 CAPABILITY\\r\\na2 LOGIN {5}\\r\\n",
+                f"alice {{{len(password)}}}\\r\\n",
+                f"{password}\\r\\n",
+            ),
             "a3 SELECT INBOX\\r\\na4 FETCH 1:2 (FLAGS)\\r\\na5 LOGOUT\\r\\n",
         )
         type_to(143, *typed)
         curl(*user, "--login-options", "AUTH=LOGIN", f"{pop}/1")
         curl(*user, "--login-options", "AUTH=PLAIN", f"{pop}/")
-        type_to(110, *(f"{line}\\r\\n" for line in ("USER alice", f"PASS {password}", "TOP 1 0", "DELE 9", "QUIT")))
+        type_to(
+            110,
+            *(f"{line}\\r\\n" for line in ("USER alice", f"PASS {password}", "TOP 1 0", "DELE 9", "QUIT")),
+        )
         curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{imap}/", ok=(67,))
         curl("-sS", "-u", "alice:guess-1", "--login-options", "AUTH=PLAIN", f"{pop}/", ok=(67,))
     imap_event: dict[str, Any] = {"event.dataset": "network_traffic.imap", "destination.port": 143}

@@ -32,7 +32,8 @@ class Handler:
         return "250 2.0.0 Ok: queued as 4ZK1Q2"
 
 def login(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.login == b"alice" and data.password == sys.argv[1].encode())
+    right = data.login == b"alice" and data.password == sys.argv[1].encode()
+    return AuthResult(success=right, handled=False)
 
 async def main():
     loop = asyncio.get_running_loop()

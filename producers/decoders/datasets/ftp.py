@@ -23,12 +23,28 @@ from schemas.model import Dataset
 # Commands whose argument is a path (RFC 959, RFC 3659).
 _PATHS = frozenset(
     {
-        *("RETR", "STOR", "STOU", "APPE", "DELE", "RNFR", "RNTO", "MKD", "RMD", "XMKD", "XRMD", "CWD", "XCWD"),
+        *(
+            "RETR",
+            "STOR",
+            "STOU",
+            "APPE",
+            "DELE",
+            "RNFR",
+            "RNTO",
+            "MKD",
+            "RMD",
+            "XMKD",
+            "XRMD",
+            "CWD",
+            "XCWD",
+        ),
         *("SIZE", "MDTM", "MLST", "MLSD"),
     }
 )
 _SECRETS = frozenset({"PASS", "ACCT"})
-_ECHOED = 4  # a secret of so many characters is looked for in replies; a shorter one would hide what it is not
+_ECHOED = (
+    4  # a secret of so many characters is looked for in replies; a shorter one would hide what it is not
+)
 # Where the data connection goes to, by tshark: the fields of the address and the port, who listens.
 _DATA = (
     (("ftp.passive.ip",), "ftp.passive.port", "passive"),
@@ -120,7 +136,10 @@ def _reply(session: _Session, reply: Reply, tree: Tree, protocol: str) -> Iterat
     greeting = not dialogue.greeted and reply.code in (220, 421)
     dialogue.greeted = True
     command = None if greeting else dialogue.answer()
-    lines = [line.replace(session.secret, REDACTED) if len(session.secret) >= _ECHOED else line for line in reply.lines]
+    lines = [
+        line.replace(session.secret, REDACTED) if len(session.secret) >= _ECHOED else line
+        for line in reply.lines
+    ]
     fields: dict[str, Any] = {**(command.fields if command else {}), "netflight.ftp.code": reply.code}
     if any(lines):
         fields["netflight.ftp.text"] = lines

@@ -103,7 +103,7 @@ def _client(session: _Session, line: str, place: Place, protocol: str) -> Iterat
         yield from _answer(session, session.login, text, place, protocol)
     elif session.idle:
         session.idle = text.strip().upper() != "DONE"
-    elif text.strip():
+    elif " " in text.strip():  # a word alone may be an answer in a login whose begin was not seen
         yield _command(session, text, place, protocol)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from producers.decoders.dialogue import Dialogue, DialogueDecoder, aside, request, response
+from producers.decoders.dialogue import Dialogue, DialogueDecoder, aside, is_verb, request, response
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.sessions import Sessions
@@ -44,6 +44,8 @@ class Pop3Decoder(DialogueDecoder):
 
 def _command(session: _Session, verb: str, argument: str, place: Place, protocol: str) -> Unit:
     command = session.dialogue.ask(verb)
+    if not is_verb(verb):
+        return request(command, {"netflight.pop3.argument": Secret(f"{verb} {argument}")}, place, protocol)
     fields: dict[str, Any] = {"netflight.pop3.command": verb}
     shown: Credentials | None = None
     secret = verb == "PASS"

@@ -13,6 +13,7 @@ from producers.decoders.dialogue import (
     Line,
     Reply,
     aside,
+    is_verb,
     reply_line,
     request,
     response,
@@ -46,6 +47,7 @@ class _Mail:
     size: int | None = None
     helo: str = ""
     user: str = ""
+    secured: bool = False
 
     def fields(self) -> dict[str, Any]:
         """What the event of the mail says."""
@@ -65,6 +67,7 @@ class _Mail:
             ("netflight.smtp.helo", self.helo),
             ("user.name", self.user),
             ("netflight.smtp.size", self.size),
+            ("netflight.smtp.starttls", self.secured),
         ):
             if value:
                 told[name] = value
@@ -81,6 +84,11 @@ class _Session:
     login: Sasl | None = None
     helo: str = ""
     user: str = ""
+    secured: bool = False
+
+    def new_mail(self, key: tuple[str, ...], sender: str | None) -> _Mail:
+        """A mail that begins now."""
+        return _Mail(key, sender, helo=self.helo, user=self.user, secured=self.secured)
 
 
 class SmtpDecoder(DialogueDecoder):
@@ -114,7 +122,9 @@ class SmtpDecoder(DialogueDecoder):
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """A mail's event has all that was gathered of it."""
-        mail = next((unit.extra for unit in (request, response) if unit and isinstance(unit.extra, _Mail)), None)
+        mail = next(
+            (unit.extra for unit in (request, response) if unit and isinstance(unit.extra, _Mail)), None
+        )
         if mail is not None:
             fields.update(mail.fields())
 
@@ -147,6 +157,8 @@ def _command(session: _Session, text: str, place: Place, protocol: str) -> Itera
 def _other(session: _Session, verb: str, argument: str, place: Place, protocol: str) -> Unit:
     """A command that is no part of a mail."""
     command = session.dialogue.ask(verb)
+    if not is_verb(verb):
+        return request(command, {"netflight.smtp.argument": Secret(f"{verb} {argument}")}, place, protocol)
     fields: dict[str, Any] = {"netflight.smtp.command": verb}
     shown: Credentials | None = None
     secret = False
@@ -170,7 +182,7 @@ def _other(session: _Session, verb: str, argument: str, place: Place, protocol: 
 def _begin(session: _Session, place: Place, protocol: str, sender: str | None) -> Iterator[Unit]:
     """A mail begins; one that was not finished is over with the reply to this one."""
     command = session.dialogue.ask("MAIL")
-    mail = _Mail(command.key, sender, helo=session.helo, user=session.user)
+    mail = session.new_mail(command.key, sender)
     command.extra = (mail, None)
     session.mail = mail
     yield request(Command("MAIL", command.key, extra=mail), {}, place, protocol)
@@ -180,7 +192,7 @@ def _end_of_data(session: _Session, layer: Tree, place: Place, protocol: str) ->
     """The message has been sent."""
     mail = session.mail
     if mail is None:  # its envelope was not seen
-        mail = _Mail(session.dialogue.key(), helo=session.helo, user=session.user)
+        mail = session.new_mail(session.dialogue.key(), None)
         yield request(Command(_END_OF_DATA, mail.key, extra=mail), {}, place, protocol)
     fragments = layer.get("smtp.data.fragments")
     if isinstance(fragments, dict):
@@ -240,6 +252,8 @@ def _reply(session: _Session, reply: Reply, protocol: str) -> Iterator[Unit]:
         session.login = None
         if code >= 400:
             session.user = ""
+    if command.verb == "STARTTLS" and code < 400:
+        session.secured = True
     mail, recipient = command.extra or (None, None)
     if mail is None:
         if command.verb in _OF_A_MAIL:  # a recipient or data without a mail
