@@ -41,7 +41,7 @@ class Reply:
 
 @dataclass(slots=True, eq=False)
 class Command:
-    """A command that waits for its reply. `fields` go to the event beside those of its unit; `extra` is the decoder's."""
+    """A command that waits for its reply. `fields` go to its event with the reply's; `extra` is the decoder's."""
 
     verb: str
     key: tuple[str, ...]
@@ -98,7 +98,7 @@ def reply_line(text: str) -> Line:
     """`250-text`, `250 text` or any other line of a reply as a Line."""
     found = _REPLY_LINE.match(text)
     if found is None:
-        return Line(None, False, text)  # noqa: FBT003  # a field of Line
+        return Line(None, last=False, text=text)
     code, separator, said = found.groups()
     return Line(int(code), separator != "-", said or "")
 

@@ -38,15 +38,14 @@ def headers(layer: Tree) -> dict[str, Any]:
     sender = addresses(texts(layer.get("imf.sender")))
     if sender:
         fields["email.sender.address"] = sender[0]
-    for name, value in (
+    said = (
         ("email.subject", decoded(_first(layer, "imf.subject"))),
         ("email.message_id", _first(layer, "imf.message_id").strip().strip("<>")),
         ("email.x_mailer", decoded(_first(layer, "imf.ext.mailer") or _first(layer, "imf.user_agent"))),
         ("email.content_type", _first(layer, "imf.content.type.type") or _content_type(layer)),
         ("email.origination_timestamp", date(_first(layer, "imf.date"))),
-    ):
-        if value:
-            fields[name] = value
+    )
+    fields |= {name: value for name, value in said if value}
     received = [unfolded(text) for text in texts(layer.get("imf.received"))]
     if received:
         fields["netflight.smtp.received"] = received

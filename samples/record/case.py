@@ -35,17 +35,22 @@ class Count:
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
+    each: bool = False  # every value of the fields counts, also several in a frame
 
     def __str__(self) -> str:
-        return f"tshark -Y '{self.filter}'" + (f", distinct {' '.join(self.by)}" if self.by else "")
+        how = "values of" if self.each else "distinct"
+        return f"tshark -Y '{self.filter}'" + (f", {how} {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
         fields = self.by or ("frame.number",)
-        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", "occurrence=f"]
+        occurrence = "occurrence=a" if self.each else "occurrence=f"
+        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", occurrence]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.each:
+            return sum(len(value.split(",")) for row in rows for value in row.split("\t") if value)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -64,6 +69,19 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
+    "smtp": (
+        Count("smtp.response.code == 220"),
+        Count('smtp.req.command && !(smtp.req.command in {"RCPT", "DATA"})'),
+    ),
+    "imap": (
+        Count("imap.isrequest == 0 && imap.response_tag", ("imap.response_to",), each=True),
+        Count('imap.line contains "* OK [CAPABILITY"'),
+    ),
+    "pop3": (
+        Count('pop.request.command matches "^[A-Z]{3,4}$"'),
+        Count('pop.response.description contains "ready"'),
+    ),
+    "irc": (Count("irc", ("irc.request.command", "irc.response.command"), each=True),),
 }
 PACKETS = {
     "read": Count("frame"),

@@ -9,6 +9,7 @@ needs=(
   capinfos:wireshark-common curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base dumpcap:wireshark-common
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
+  dovecot:dovecot-imapd lftp:lftp nc:netcat-openbsd ngircd:ngircd sic:sic swaks:swaks vsftpd:vsftpd
   tshark:tshark udhcpc:udhcpc unshare:util-linux
 )
 

@@ -149,7 +149,7 @@ def ftp(lab: Lab, out: Path) -> Case:
         title="FTP: files fetched, stored, renamed; passive, extended and active; anonymous, right and wrong logins",
         recorded="curl and lftp against vsftpd.",
         packages=("vsftpd", "curl", "lftp"),
-        counted=("ftp", "arp"),
+        counted=("flow", "arp"),
         contains=[
             {**event, "netflight.ftp.command": "RETR", "file.path": "report.txt", "user.name": "alice"},
             {**event, "netflight.ftp.command": "STOR", "file.name": "upload.txt"},

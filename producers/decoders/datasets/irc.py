@@ -98,34 +98,42 @@ def _channels(command: str, parameters: list[str], trailer: list[str]) -> list[s
 def _hide(session: _Session, unit: Unit, command: str, parameters: list[str], trailer: list[str]) -> None:
     """Take secrets out of a client's message, and tell of credentials."""
     words = [*parameters, *trailer[:1]]
-    shown: Credentials | None = None
-    keep = len(words)  # the words after these are secret
-    if command == "PASS":
-        keep = 0
-        shown = Credentials(session.nick, words[0], "PASS") if words else None
-    elif command == "OPER" and len(words) > 1:
-        keep = 1
-        shown = Credentials(words[0], words[1], "OPER")
-    elif command == "JOIN" or (command == "MODE" and len(words) > 1 and "k" in words[1]):
-        keep = 1 if command == "JOIN" else 2
-    elif command == "AUTHENTICATE" and words:
-        keep, shown = _sasl(session, words[0])
-    elif command in _SERVICE_COMMANDS and words:
-        said = " ".join(words) if command not in ("IDENTIFY", "LOGIN") else f"{command} {' '.join(words)}"
-        shown = _service(session, said)
-        keep = (0 if command in ("IDENTIFY", "LOGIN") else 1) if shown else keep
-    elif command in ("PRIVMSG", "NOTICE", "SQUERY") and len(words) > 1 and _SERVICES.search(words[0]):
-        shown = _service(session, words[-1])
-        if shown is not None:
-            verb = words[-1].split()[0]
-            trailer[:] = [f"{verb} {REDACTED}"] if len(trailer) else []
-            parameters[1:] = [] if trailer else [REDACTED]
-    for place in range(keep, len(parameters)):
+    told, shown = _secrets(session, command, words) if words else (0, None)
+    for place in range(told, len(parameters)):
         parameters[place] = REDACTED
-    if trailer and keep <= len(parameters) < len(words):
+    if trailer and told < len(words):
         trailer[0] = Secret(trailer[0])
     if shown is not None:
         unit.credentials = [shown]
+
+
+def _secrets(session: _Session, command: str, words: list[str]) -> tuple[int, Credentials | None]:
+    """How many words of a client's message may be told, and the credentials that it shows."""
+    if command == "PASS":
+        return 0, Credentials(session.nick, words[0], "PASS")
+    if command == "OPER":
+        return 1, Credentials(words[0], words[1], "OPER") if len(words) > 1 else None
+    if command == "JOIN":
+        return 1, None
+    if command == "MODE" and len(words) > 1 and "k" in words[1]:
+        return 2, None
+    if command == "AUTHENTICATE":
+        return _sasl(session, words[0])
+    return _to_a_service(session, command, words)
+
+
+def _to_a_service(session: _Session, command: str, words: list[str]) -> tuple[int, Credentials | None]:
+    """The same of a message to a service."""
+    everything = len(words)
+    if command in ("IDENTIFY", "LOGIN"):
+        return 0, _service(session, " ".join([command, *words]))
+    if command in _SERVICE_COMMANDS:
+        shown = _service(session, " ".join(words))
+        return (0 if shown else everything), shown
+    if command in ("PRIVMSG", "NOTICE", "SQUERY") and everything > 1 and _SERVICES.search(words[0]):
+        shown = _service(session, words[-1])
+        return (everything - 1 if shown else everything), shown
+    return everything, None
 
 
 def _service(session: _Session, said: str) -> Credentials | None:

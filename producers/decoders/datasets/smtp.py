@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from producers.decoders.convert import number
@@ -31,6 +31,7 @@ _PATH = re.compile(r"\w+:\s*(?:<([^>]*)>?|(\S*))")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
 # Commands that are part of a mail.
 _OF_A_MAIL = frozenset({"RCPT", "DATA", "BDAT"})
+_ENDING = frozenset({"RSET", "QUIT", "EHLO", "HELO", "LHLO"})
 _END_OF_DATA = "."
 # Client's answers in a login, as tshark names them.
 _ANSWERS = ("smtp.auth.username", "smtp.auth.password", "smtp.auth.username_password")
@@ -60,7 +61,7 @@ class _Mail:
             {"address": name} if code is None else {"address": name, "code": code}
             for name, code in self.recipients
         ]
-        for name, value in (
+        more = (
             ("netflight.smtp.rcpt_to", accepted),
             ("netflight.smtp.rcpt_refused", refused),
             ("netflight.smtp.recipients", recipients),
@@ -68,10 +69,8 @@ class _Mail:
             ("user.name", self.user),
             ("netflight.smtp.size", self.size),
             ("netflight.smtp.starttls", self.secured),
-        ):
-            if value:
-                told[name] = value
-        return told
+        )
+        return told | {name: value for name, value in more if value}
 
 
 @dataclass(slots=True)
@@ -244,38 +243,40 @@ def _reply(session: _Session, reply: Reply, protocol: str) -> Iterator[Unit]:
     if code == 334 and head is not None and head.verb == "AUTH":
         return
     command = None if greeting else dialogue.answer()
-    fields = _told(reply)
+    unit = response(
+        command.key if command else dialogue.key(), _told(reply), reply.place, protocol, ok=code < 400
+    )
     if command is None:
-        yield response(dialogue.key(), fields, reply.place, protocol, ok=code < 400)
+        yield unit
         return
-    if command.verb == "AUTH":
-        session.login = None
-        if code >= 400:
-            session.user = ""
-    if command.verb == "STARTTLS" and code < 400:
-        session.secured = True
     mail, recipient = command.extra or (None, None)
     if mail is None:
-        if command.verb in _OF_A_MAIL:  # a recipient or data without a mail
-            fields["netflight.smtp.command"] = command.verb
-        if command.verb in ("RSET", "QUIT", "EHLO", "HELO") and session.mail is not None:
-            yield _over(session, session.mail, {}, reply.place, protocol, ok=False)
-        yield response(command.key, {**command.fields, **fields}, reply.place, protocol, ok=code < 400)
+        yield from _answered(session, command, unit, code)
     elif recipient is not None:
         mail.recipients[recipient] = mail.recipients[recipient][0], code
     elif command.verb == _END_OF_DATA or code >= 400:
-        yield _over(session, mail, fields, reply.place, protocol, ok=code < 400)
+        yield _over(session, mail, unit)
 
 
-def _over(
-    session: _Session, mail: _Mail, fields: dict[str, Any], place: Place, protocol: str, *, ok: bool
-) -> Unit:
-    """The unit that ends a mail."""
+def _answered(session: _Session, command: Command, unit: Unit, code: int) -> Iterator[Unit]:
+    """The reply to a command that is no part of a mail; it may end one that was begun."""
+    if command.verb == "AUTH":
+        session.login = None
+        session.user = session.user if code < 400 else ""
+    session.secured |= command.verb == "STARTTLS" and code < 400
+    if command.verb in _ENDING and session.mail is not None:
+        yield _over(session, session.mail, replace(unit, fields={}, status="Error"))
+    if command.verb in _OF_A_MAIL:  # a recipient, or data, without a mail
+        command.fields["netflight.smtp.command"] = command.verb
+    unit.fields = {**command.fields, **unit.fields}
+    yield unit
+
+
+def _over(session: _Session, mail: _Mail, last: Unit) -> Unit:
+    """The unit that ends a mail, from that of the last reply to it."""
     if session.mail is mail:
         session.mail = None
-    unit = response(mail.key, fields, place, protocol, ok=ok)
-    unit.extra = mail
-    return unit
+    return replace(last, key=mail.key, extra=mail)
 
 
 def _told(reply: Reply) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class _Session:
     refusals: int = 0
     answered: str = ""
     entered: bool = False
+    spoken: bool = False
     news: int = 0
 
 
@@ -90,22 +91,26 @@ class TelnetDecoder(Decoder):
         """Tell the session."""
         session: _Session = parts[0].extra
         fields["netflight.telnet.negotiated"] = bool(session.options)
-        for name, value in (
+        told = (
             *((f"netflight.telnet.{which}", list(found)) for which, found in session.options.items()),
             ("netflight.telnet.terminal.type", session.terminal),
             ("netflight.telnet.terminal.width", session.width),
             ("netflight.telnet.terminal.height", session.height),
             ("netflight.telnet.display", session.display),
-            ("netflight.telnet.banner", session.banner.strip()),
+            ("netflight.telnet.banner", _legible(session.banner)),
             ("netflight.telnet.users", list(session.users)),
             ("netflight.telnet.login_attempts", session.tries),
             ("user.name", session.user),
-        ):
-            if value:
-                fields[name] = value
+        )
+        fields.update({name: value for name, value in told if value})
         if session.entered:
             return "OK"
         return "Error" if session.refusals else ""
+
+
+def _legible(text: str) -> str:
+    """A banner; nothing where what stands there is no text."""
+    return text.strip() if 8 * text.count("\ufffd") <= len(text) else ""
 
 
 def _reversed(place: Place) -> bool:
@@ -152,7 +157,7 @@ def _shown(session: _Session, text: str) -> bool:
     """Take text of the server in: its banner, its prompts, its refusals; whether it tells something new."""
     before, said = session.asked, _CONTROLS.sub("", text.replace("\r", "\n"))
     session.prompt = (session.prompt + said)[-_MAX_LINE:].rpartition("\n")[2]
-    if not session.users and not session.tries and not session.asked:
+    if not session.spoken:
         session.banner = (session.banner + said)[:_MAX_BANNER]
     if _SECRET_PROMPT.search(session.prompt):
         session.asked = "secret"
@@ -180,6 +185,7 @@ def _outcome(session: _Session, said: str) -> bool:
 
 def _typed(session: _Session, text: str) -> list[Credentials]:
     """Take text of the client in; the credentials that are whole with it."""
+    session.spoken = True
     found = []
     for letter in text if session.asked else "":
         if letter in "\r\n":
