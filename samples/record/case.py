@@ -36,10 +36,16 @@ class Count:
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
     each: bool = False  # every value of the fields counts, also several in a frame
+    but: tuple[str, ...] = ()  # values that do not count, of `each`
+    lines: bool = False  # every line in the bytes of the fields counts
 
     def __str__(self) -> str:
-        how = "values of" if self.each else "distinct"
-        return f"tshark -Y '{self.filter}'" + (f", {how} {' '.join(self.by)}" if self.by else "")
+        how = "lines in" if self.lines else "values of" if self.each else "distinct"
+        return (
+            f"tshark -Y '{self.filter}'"
+            + (f", {how} {' '.join(self.by)}" if self.by else "")
+            + (f" but {' '.join(self.but)}" if self.but else "")
+        )
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
@@ -49,8 +55,11 @@ class Count:
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.lines:
+            return sum(bytes.fromhex(row).count(b"\n") for row in rows)
         if self.each:
-            return sum(len(value.split(",")) for row in rows for value in row.split("\t") if value)
+            values = (value for row in rows for text in row.split("\t") if text for value in text.split(","))
+            return sum(value not in self.but for value in values)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -71,7 +80,11 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "dhcpv4": (Count("dhcp"),),
     "smtp": (
         Count("smtp.response.code == 220"),
-        Count('smtp.req.command && !(smtp.req.command in {"RCPT", "DATA"})'),
+        Count("smtp.req.command", ("smtp.req.command",), each=True, but=("RCPT", "DATA")),
+    ),
+    "ftp": (
+        Count("tcp.dstport == 21 && tcp.len > 0", ("tcp.payload",), lines=True),
+        Count("ftp.response.code == 220"),
     ),
     "imap": (
         Count("imap.isrequest == 0 && imap.response_tag", ("imap.response_to",), each=True),
@@ -87,7 +100,7 @@ PACKETS = {
     "read": Count("frame"),
     "in_flows": Count("ip || ipv6"),
     "not_ip": Count("!ip && !ipv6"),
-    "malformed": Count("_ws.malformed"),
+    "malformed": Count("_ws.malformed && !tcp && !udp"),  # what tshark says of a protocol above is not meant
 }
 
 

@@ -149,7 +149,7 @@ def ftp(lab: Lab, out: Path) -> Case:
         title="FTP: files fetched, stored, renamed; passive, extended and active; anonymous, right and wrong logins",
         recorded="curl and lftp against vsftpd.",
         packages=("vsftpd", "curl", "lftp"),
-        counted=("flow", "arp"),
+        counted=("ftp", "flow", "arp"),
         contains=[
             {**event, "netflight.ftp.command": "RETR", "file.path": "report.txt", "user.name": "alice"},
             {**event, "netflight.ftp.command": "STOR", "file.name": "upload.txt"},
@@ -167,7 +167,7 @@ def irc(lab: Lab, out: Path) -> Case:
         f"sleep 1; echo ':JOIN #ops {password}'; echo ':PRIVMSG #ops :hello'; sleep 1; echo ':OPER root {password}'; "
         f"echo ':PRIVMSG NickServ :IDENTIFY alice {password}'; echo ':WHOIS bob'; sleep 1; echo ':QUIT :bye'; sleep 1"
     )
-    listen = "sleep 1; echo ':JOIN #ops'; sleep 3; echo ':NICK alice'; sleep 1; echo ':QUIT'; sleep 1"
+    listen = "sleep 1; echo ':JOIN #ops'; sleep 1; echo ':NICK alice'; sleep 2; echo ':QUIT'; sleep 1"
 
     with Tap(lab, out):
         for host, nick, said in ((clients[1], "bob", listen), (clients[0], "alice", talk)):
