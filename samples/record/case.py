@@ -87,7 +87,7 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count("ftp.response.code == 220"),
     ),
     "imap": (
-        Count("imap.isrequest == 0 && imap.response_tag", ("imap.response_to",), each=True),
+        Count("imap.isrequest == 0", ("imap.response_tag",), each=True, but=("+", ")")),
         Count('imap.line contains "* OK [CAPABILITY"'),
     ),
     "pop3": (

@@ -181,7 +181,7 @@ def irc(lab: Lab, out: Path) -> Case:
         counted=("irc", "flow"),
         contains=[
             {**event, "netflight.irc.command": "PRIVMSG", "netflight.irc.channel": ["#ops"]},
-            {**event, "netflight.irc.command": "433"},
+            {**event, "netflight.irc.reply": "RPL_YOUREOPER"},
         ],
     )
 
