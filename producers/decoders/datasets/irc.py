@@ -21,6 +21,7 @@ _TELLING = re.compile(
     r"(identify|id|login|register|auth|ghost|recover|release|regain|group|set +password|setpass)\s+(.+)$",
     re.IGNORECASE | re.DOTALL,
 )
+_COMMAND = re.compile(r"(?:[A-Z]+|\d{3})$")
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}$")
 _SERVICE_COMMANDS = frozenset({"NICKSERV", "NS", "CHANSERV", "CS", "AUTHSERV", "AS", "IDENTIFY", "LOGIN"})
 # Where the channels of a message stand among its parameters.
@@ -54,8 +55,10 @@ class IrcDecoder(Decoder):
 
 def _message(session: _Session, tree: Tree, base: str, place: Place, protocol: str) -> Unit | None:
     command = _first(tree, f"{base}.command").upper()
-    if not command:
-        return None
+    if not _COMMAND.match(command):
+        return (
+            None  # what is left of a line that began in the packet before: tshark does not put them together
+        )
     below = tree.get("Command parameters")
     parameters = texts(below.get(f"{base}.command_parameter")) if isinstance(below, dict) else []
     trailer = texts(tree.get(f"{base}.trailer"))
