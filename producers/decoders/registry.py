@@ -10,11 +10,14 @@ from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
 from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecoder
 from producers.decoders.datasets.enip import EnipDecoder
+from producers.decoders.datasets.ftp import FtpDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
 from producers.decoders.datasets.iec104 import Iec104Decoder
 from producers.decoders.datasets.igmp import IgmpDecoder
 from producers.decoders.datasets.ike import IkeDecoder
+from producers.decoders.datasets.imap import ImapDecoder
+from producers.decoders.datasets.irc import IrcDecoder
 from producers.decoders.datasets.kafka import KafkaDecoder
 from producers.decoders.datasets.memcached import MemcachedDecoder
 from producers.decoders.datasets.modbus import ModbusDecoder
@@ -26,6 +29,7 @@ from producers.decoders.datasets.nfs import NfsDecoder
 from producers.decoders.datasets.ntp import NtpDecoder
 from producers.decoders.datasets.opcua import OpcuaDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
+from producers.decoders.datasets.pop3 import Pop3Decoder
 from producers.decoders.datasets.profinet import ProfinetDecoder
 from producers.decoders.datasets.radius import RadiusDecoder
 from producers.decoders.datasets.redis import RedisDecoder
@@ -33,6 +37,7 @@ from producers.decoders.datasets.routing import BgpDecoder, OspfDecoder
 from producers.decoders.datasets.rtp import RtpDecoder
 from producers.decoders.datasets.s7comm import S7commDecoder
 from producers.decoders.datasets.sip import SipDecoder
+from producers.decoders.datasets.smtp import SmtpDecoder
 from producers.decoders.datasets.snmp import SnmpDecoder
 from producers.decoders.datasets.socks import SocksDecoder
 from producers.decoders.datasets.ssdp import SsdpDecoder
@@ -40,6 +45,8 @@ from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.stun import StunDecoder
 from producers.decoders.datasets.syslog import SyslogDecoder
 from producers.decoders.datasets.tds import TdsDecoder
+from producers.decoders.datasets.telnet import TelnetDecoder
+from producers.decoders.datasets.tftp import TftpDecoder
 from producers.decoders.datasets.thrift import ThriftDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from producers.decoders.datasets.vpn import OpenvpnDecoder, WireguardDecoder
@@ -58,11 +65,14 @@ DECODERS: dict[str, type[Decoder]] = {
     "dnp3": Dnp3Decoder,
     "dns": DnsDecoder,
     "enip": EnipDecoder,
+    "ftp": FtpDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
     "iec104": Iec104Decoder,
     "igmp": IgmpDecoder,
     "ike": IkeDecoder,
+    "imap": ImapDecoder,
+    "irc": IrcDecoder,
     "kafka": KafkaDecoder,
     "llmnr": LlmnrDecoder,
     "mdns": MdnsDecoder,
@@ -78,12 +88,14 @@ DECODERS: dict[str, type[Decoder]] = {
     "openvpn": OpenvpnDecoder,
     "ospf": OspfDecoder,
     "pgsql": PgsqlDecoder,
+    "pop3": Pop3Decoder,
     "profinet": ProfinetDecoder,
     "radius": RadiusDecoder,
     "redis": RedisDecoder,
     "rtp": RtpDecoder,
     "s7comm": S7commDecoder,
     "sip": SipDecoder,
+    "smtp": SmtpDecoder,
     "snmp": SnmpDecoder,
     "socks": SocksDecoder,
     "ssdp": SsdpDecoder,
@@ -91,6 +103,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "stun": StunDecoder,
     "syslog": SyslogDecoder,
     "tds": TdsDecoder,
+    "telnet": TelnetDecoder,
+    "tftp": TftpDecoder,
     "thrift": ThriftDecoder,
     "tls": TlsDecoder,
     "wireguard": WireguardDecoder,

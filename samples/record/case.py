@@ -36,33 +36,45 @@ class Case:
 class Count:
     """Frames that match a display filter; with `by`, the distinct values of these fields among them.
 
-    With `each`, how often a field has one of the values (without values: any) in these frames.
+    With `each`, all values of these fields, several in a frame too: those among `values` (without: any) that are not
+    among `but`. With `lines`, the lines in the bytes of that field. `options` are tshark's.
     """
 
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
-    each: str = ""
+    each: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    lines: str = ""
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = " ".join(("tshark", *self.options, f"-Y '{self.filter}'"))
+        if self.lines:
+            return f"{said}, lines in {self.lines}"
         if self.each:
-            said += f", each {self.each}" + (f" of {', '.join(self.values)}" if self.values else "")
+            among = f" of {', '.join(self.values)}" if self.values else ""
+            return f"{said}, each {' '.join(self.each)}{among}" + (
+                f" but {' '.join(self.but)}" if self.but else ""
+            )
         return said + (f", distinct {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
-        fields = self.by or (self.each or "frame.number",)
+        fields = self.by or self.each or (self.lines or "frame.number",)
         argv = ["tshark", "-n", *self.options, "-r", str(capture), "-Y", self.filter, "-T", "fields"]
         argv += ["-E", "occurrence=a" if self.each else "occurrence=f", "-E", "aggregator=|"]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.lines:
+            return sum(bytes.fromhex(row).count(b"\n") for row in rows)
         if self.each:
-            found = [value for row in rows for value in row.split("|")]
-            return sum(value in self.values if self.values else bool(value) for value in found)
+            found = [
+                value for row in rows for column in row.split("\t") for value in column.split("|") if value
+            ]
+            return sum((not self.values or value in self.values) and value not in self.but for value in found)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -79,6 +91,23 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "tls": (Count("tls.handshake.type == 1 || tls.handshake.type == 2", ("tcp.stream",)),),
     "ssh": (Count("ssh.protocol", ("tcp.stream",)),),
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
+    "arp": (Count("arp.opcode == 1"),),
+    "dhcpv4": (Count("dhcp"),),
+    "smtp": (
+        Count("smtp.response.code == 220"),
+        Count("smtp.req.command", each=("smtp.req.command",), but=("RCPT", "DATA")),
+    ),
+    "ftp": (
+        Count("tcp.dstport == 21 && tcp.len > 0", lines="tcp.payload"),
+        Count("ftp.response.code == 220"),
+    ),
+    "imap": (
+        Count("imap.isrequest == 0", each=("imap.response_tag",), but=("+", ")")),
+        Count('imap.line contains "* OK [CAPABILITY"'),
+    ),
+    "pop3": (
+    ),
+    "irc": (Count("irc", each=("irc.request.command", "irc.response.command")),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
     "snmp": (
@@ -101,7 +130,7 @@ PACKETS = {
     "read": Count("frame"),
     "in_flows": Count("ip || ipv6"),
     "not_ip": Count("!ip && !ipv6"),
-    "malformed": Count("_ws.malformed && !kafka"),  # of Kafka, tshark means versions it does not know
+    "malformed": Count("_ws.malformed && !tcp && !udp"),  # what tshark says of a protocol above is not meant
 }
 
 

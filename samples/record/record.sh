@@ -13,6 +13,7 @@ needs=(
   ganesha.nfsd:nfs-ganesha
   java:openjdk-17-jre-headless mosquitto:mosquitto mosquitto_pub:mosquitto-clients nfs-ls:libnfs-utils
   radclient:freeradius-utils freeradius:freeradius rabbitmqctl:rabbitmq-server rpcbind:rpcbind sipp:sip-tester
+  dovecot:dovecot-imapd lftp:lftp nc:netcat-openbsd ngircd:ngircd sic:sic swaks:swaks vsftpd:vsftpd
   tshark:tshark udhcpc:udhcpc unshare:util-linux
   java:default-jre-headless mariadb:mariadb-client mariadbd:mariadb-server memccp:libmemcached-tools
   memcached:memcached psql:postgresql-client redis-cli:redis-tools redis-server:redis-server

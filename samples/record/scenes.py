@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import hostile, scenes_db, scenes_ics, scenes_net, scenes_rpc, servers
+from samples.record import hostile, scenes_db, scenes_ics, scenes_mail, scenes_net, scenes_rpc, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 
@@ -353,4 +353,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     **scenes_rpc.SCENES,
     **scenes_db.SCENES,
     **scenes_ics.SCENES,
+    **scenes_mail.SCENES,
 }

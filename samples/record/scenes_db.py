@@ -139,7 +139,7 @@ def pgsql(lab: Lab, out: Path) -> Case:
         counted=("pgsql", "flow"),
         counts={
             "pgsql": (
-                Count("pgsql", each="pgsql.type", values=PGSQL_REQUESTS),
+                Count("pgsql", each=("pgsql.type",), values=PGSQL_REQUESTS),
                 # Prepared in one packet, and executed in another.
                 Count('pgsql.type == "Parse" && !(pgsql.type == "Execute")'),
             )
@@ -201,8 +201,8 @@ def redis(lab: Lab, out: Path) -> Case:
         counted=("redis", "flow"),
         counts={
             "redis": (
-                Count("tcp.dstport == 6379 && !resp.reassembled_in_next_frame", each="resp.array.length"),
-                Count("tcp.dstport == 6379 && resp.fragment", each="resp.fragment"),
+                Count("tcp.dstport == 6379 && !resp.reassembled_in_next_frame", each=("resp.array.length",)),
+                Count("tcp.dstport == 6379 && resp.fragment", each=("resp.fragment",)),
                 Count('tcp.srcport == 6379 && resp.bulk_string.value == "message"'),
             )
         },
@@ -380,7 +380,7 @@ def cassandra(lab: Lab, out: Path) -> Case:
         mistaken="cql",  # tshark takes what a result's rows hold for more of their head
         counted=("cassandra", "flow"),
         # Requests, and events of the server.
-        counts={"cassandra": (Count("cql", each="cql.opcode", values=CASSANDRA_OPCODES),)},
+        counts={"cassandra": (Count("cql", each=("cql.opcode",), values=CASSANDRA_OPCODES),)},
         contains=[
             {
                 "event.dataset": "network_traffic.cassandra",

@@ -324,15 +324,17 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
 }
 COUNTS.update(
     {
-        "kafka": (Count("kafka", each="kafka.request_key"),),
-        "mqtt": (Count("mqtt", each="mqtt.msgtype", values=("1", "3", "8", "10", "12", "14", "15")),),
-        "amqp": (Count("amqp", each="amqp.method.method", values=tuple(str(n) for n in range(10, 130, 10))),),
+        "kafka": (Count("kafka", each=("kafka.request_key",)),),
+        "mqtt": (Count("mqtt", each=("mqtt.msgtype",), values=("1", "3", "8", "10", "12", "14", "15")),),
+        "amqp": (
+            Count("amqp", each=("amqp.method.method",), values=tuple(str(n) for n in range(10, 130, 10))),
+        ),
         "sip": (Count("sip.Method && sip.resend == 0"),),
         "rtp": (Count("rtp", ("ip.src", "udp.srcport", "udp.dstport", "rtp.ssrc")),),
-        "nfs": (Count("rpc", each="rpc.msgtyp", values=("0",)),),
+        "nfs": (Count("rpc", each=("rpc.msgtyp",), values=("0",)),),
         "radius": (
             Count("radius.req && !radius.dup", ("ip.src", "udp.srcport", "udp.dstport", "radius.id")),
         ),
-        "thrift": (Count("thrift", each="thrift.mtype", values=("0x01", "0x04")),),
+        "thrift": (Count("thrift", each=("thrift.mtype",), values=("0x01", "0x04")),),
     }
 )

@@ -1,0 +1,136 @@
+"""Line protocols: commands of a client and the replies of a server, which come in their order (SMTP, FTP, POP3)."""
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from producers.decoders.base import Decoder
+from producers.decoders.secrets import Credentials
+from producers.decoders.unit import Place, Role, Unit
+
+MAX_WAITING = 256
+"""Commands that wait for a reply; the oldest is given up for one more."""
+MAX_LINES = 1000
+"""Lines that are kept of a reply."""
+
+_ASIDE = object()
+_REPLY_LINE = re.compile(r"(\d{3})(?:([ -])(.*))?$", re.DOTALL)
+_VERB = re.compile(r"[A-Za-z][A-Za-z-]{2,11}$")
+_ESCAPE = re.compile(r'\\(r|n|t|"|\\|[0-7]{3})')
+_ESCAPED = {"r": "\r", "n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+
+
+class Line(NamedTuple):
+    """A line of a reply: its code if it has one, whether the reply ends with it, and what it says."""
+
+    code: int | None
+    last: bool
+    text: str
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole reply: a code and one or more lines; `place` is that of its last line."""
+
+    code: int
+    lines: list[str]
+    place: Place
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """A command that waits for its reply. `fields` go to its event with the reply's; `extra` is the decoder's."""
+
+    verb: str
+    key: tuple[str, ...]
+    fields: dict[str, Any] = field(default_factory=dict)
+    extra: Any = None
+
+
+class Dialogue:
+    """The commands of one connection that wait for replies, and the lines of a reply that is not whole yet."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Command] = deque(maxlen=MAX_WAITING)
+        self.greeted = False
+        self._numbered = 0
+        self._open: Reply | None = None
+
+    def ask(self, verb: str, extra: Any = None) -> Command:
+        """A command was sent: keep it."""
+        command = Command(verb, self.key(), extra=extra)
+        self.waiting.append(command)
+        return command
+
+    def key(self) -> tuple[str, ...]:
+        """A key that no other unit of the connection has."""
+        self._numbered += 1
+        return (str(self._numbered),)
+
+    def answer(self) -> Command | None:
+        """The command that the next reply is to; it waits no longer."""
+        return self.waiting.popleft() if self.waiting else None
+
+    def hear(self, lines: Iterator[Line], place: Place) -> Iterator[Reply]:
+        """Put lines of the server together; yield each reply that is whole (RFC 959, 4.2; RFC 5321, 4.2.1)."""
+        for line in lines:
+            reply = self._open
+            if reply is None:
+                if line.code is None:
+                    continue
+                reply = self._open = Reply(line.code, [], place)
+            if len(reply.lines) < MAX_LINES:
+                reply.lines.append(line.text)
+            reply.place = place
+            if line.last and line.code == reply.code:
+                self._open = None
+                yield reply
+
+    def cut_short(self) -> Reply | None:
+        """The reply that is not whole, which will not be: the client goes on."""
+        reply, self._open = self._open, None
+        return reply
+
+
+def reply_line(text: str) -> Line:
+    """`250-text`, `250 text` or any other line of a reply as a Line."""
+    found = _REPLY_LINE.match(text)
+    if found is None:
+        return Line(None, last=False, text=text)
+    code, separator, said = found.groups()
+    return Line(int(code), separator != "-", said or "")
+
+
+def is_verb(text: str) -> bool:
+    """Whether a word may be a command; what is none may be an answer in a login whose begin was not seen."""
+    return _VERB.match(text) is not None
+
+
+def unescaped(label: str) -> str:
+    r"""A line as it was before tshark wrote it as a label, with `\r\n` and octal escapes; without its line end."""
+    return _ESCAPE.sub(lambda m: _ESCAPED.get(m[1]) or chr(int(m[1], 8)), label).rstrip("\r\n")
+
+
+def request(command: Command, fields: dict[str, Any], place: Place, protocol: str) -> Unit:
+    """The unit of a command."""
+    return Unit(Role.REQUEST, fields, place, protocol, command.key, extra=command.extra)
+
+
+def response(key: tuple[str, ...], fields: dict[str, Any], place: Place, protocol: str, *, ok: bool) -> Unit:
+    """The unit of a reply to what has the key."""
+    return Unit(Role.RESPONSE, fields, place, protocol, key, "OK" if ok else "Error")
+
+
+def aside(credentials: Credentials, place: Place, protocol: str) -> Unit:
+    """A unit that shows credentials and makes no other event: they came outside of a command."""
+    return Unit(Role.RESPONSE, {}, place, protocol, credentials=[credentials], extra=_ASIDE)
+
+
+class DialogueDecoder(Decoder):
+    """A decoder of a line protocol, which keeps a session of each connection."""
+
+    def interim(self, response: Unit) -> bool:
+        """Whether the unit is no reply at all."""
+        return response.extra is _ASIDE
