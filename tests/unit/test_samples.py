@@ -13,15 +13,22 @@ from samples.record.readme import table
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = [
+    "amqp",
     "beacon",
     "dhcp",
     "dns",
     "dns_tunnel",
+    "kafka",
+    "mqtt",
+    "nfs",
     "office_day",
     "ping",
     "port_scan",
+    "radius",
     "ssh",
     "ssh_bruteforce",
+    "thrift",
+    "voip",
     "web",
 ]
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
