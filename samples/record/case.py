@@ -108,8 +108,6 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "pop3": (
     ),
     "irc": (Count("irc", each=("irc.request.command", "irc.response.command")),),
-    "arp": (Count("arp.opcode == 1"),),
-    "dhcpv4": (Count("dhcp"),),
     "snmp": (
         Count("snmp.data in {0, 1, 3, 4, 5, 6, 7}"),
         Count("snmp.encryptedPDU && snmp.v3.flags.report == 1"),
