@@ -72,7 +72,7 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize("name", NAMES)
 @given(layers=st.lists(st.tuples(st.dictionaries(KEYS, VALUES, max_size=8), st.booleans()), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_tree_is_too_strange(name: str, layers: list[tuple[dict[str, Any], bool]]) -> None:
     reader, on = decoder(name), flow()
     for layer, forward in layers:
