@@ -77,7 +77,6 @@ def mysql(lab: Lab, out: Path) -> Case:
         login = ("-h", SERVER, "-u", "app", f"-p{PASSWORD}", "--skip-ssl")
         client.run("mariadb", *login, "-t", "-e", "SELECT * FROM items; SELECT 1", "shop")
         client.run("mariadb-admin", *login, "ping", "status")
-    event = {"event.dataset": "network_traffic.mysql"}
     return Case(
         title="MySQL: logins, result sets over many packets, errors, several statements at once, prepared ones",
         recorded="PyMySQL, mariadb, mariadb-admin, and mysql-connector-python (PyPI, 9.1.0) for the prepared "
@@ -85,7 +84,9 @@ def mysql(lab: Lab, out: Path) -> Case:
         packages=("mariadb-server", "mariadb-client", "python3-pymysql"),
         counted=("mysql", "flow"),
         counts={"mysql": (Count("mysql.command || mysql.login_request || mysql.server_greeting"),)},
-        contains=[{**event, "user.name": "app", "network_traffic.status": "Error"}],
+        contains=[
+            {"event.dataset": "network_traffic.mysql", "user.name": "app", "network_traffic.status": "Error"}
+        ],
     )
 
 
@@ -131,7 +132,6 @@ def pgsql(lab: Lab, out: Path) -> Case:
         for mode in ("extended", "prepared"):
             options = ("-n", "-M", mode, "-t", "2", "-f", str(bench))
             client.run(str(POSTGRES / "pgbench"), *options, good + plain)
-    event = {"event.dataset": "network_traffic.pgsql"}
     return Case(
         title="PostgreSQL: logins, simple, prepared and pipelined statements, errors, COPY",
         recorded="psql and pgbench against PostgreSQL; one client must send its password in clear.",
@@ -144,7 +144,9 @@ def pgsql(lab: Lab, out: Path) -> Case:
                 Count('pgsql.type == "Parse" && !(pgsql.type == "Execute")'),
             )
         },
-        contains=[{**event, "user.name": "app", "network_traffic.status": "Error"}],
+        contains=[
+            {"event.dataset": "network_traffic.pgsql", "user.name": "app", "network_traffic.status": "Error"}
+        ],
     )
 
 

@@ -24,12 +24,12 @@ pytestmark = [
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = ("cassandra", "memcached", "mongodb", "mysql", "pgsql", "redis", "tds")
 DATASETS = {f"network_traffic.{name}" for name in NAMES}
-PUBLIC = (
-    *(f"arkime/captures/{name}.pcap" for name in ("arkime_synthetic", "no-syn-ack", "ntlm_synthetic")),
-    *(f"arkime/captures/mysql-{name}.pcap" for name in ("allow", "deny", "tls")),
-    *(f"arkime/captures/postgres-{name}.pcap" for name in ("badpass", "good", "no-sslrequest")),
-    *("arkime/captures/tds5.pcap", "arkime/captures/tds7.pcap", "protocols/TDS.pcap"),
-)
+ARKIME = "arkime/captures/"
+PUBLIC = {
+    "mysql": ("arkime_synthetic", "no-syn-ack", "mysql-allow", "mysql-deny", "mysql-tls"),
+    "pgsql": ("arkime_synthetic", "postgres-badpass", "postgres-good", "postgres-no-sslrequest"),
+    "tds": ("arkime_synthetic", "ntlm_synthetic", "tds5", "tds7"),
+}
 OPTIONS = ("-o", "mongo.tcp.port:27017-27019", "-o", "tcp.reassemble_out_of_order:TRUE")
 SECRETS = ("correct-horse-7", "hunter2", "hunter3", "wrong")  # of the samples
 
@@ -68,21 +68,29 @@ REQUESTS = (
 # Events beyond the requests: answers whose requests are not in the capture, or not in what tshark shows.
 ALONE = {
     ("memcached", "memcached/capture.pcap"): 1,  # of four commands in one packet tshark shows the first
-    # Single packets of either side, made by hand: an OK; an SSPI challenge of the server is counted as a request.
-    ("mysql", "arkime/captures/arkime_synthetic.pcap"): 1,
-    ("pgsql", "arkime/captures/arkime_synthetic.pcap"): 1,
+    # The challenge of an SSPI login has the type of what the client sends.
     ("tds", "arkime/captures/ntlm_synthetic.pcap"): -1,
 }
 
 
 @cache
-def paths() -> dict[str, Path]:
-    found = {f"{name}/capture.pcap": SAMPLES / name / "capture.pcap" for name in NAMES if name != "tds"}
-    return found | {name: captures() / name for name in PUBLIC}
+def paths(dataset: str) -> dict[str, Path]:
+    """The captures that have a dataset's protocol, by name."""
+    names = [f"{ARKIME}{name}.pcap" for name in PUBLIC.get(dataset, ())]
+    found = {name: captures() / name for name in names}
+    if dataset == "tds":
+        return found | {"protocols/TDS.pcap": captures() / "protocols" / "TDS.pcap"}
+    return found | {f"{dataset}/capture.pcap": SAMPLES / dataset / "capture.pcap"}
 
 
-def columns(path: Path, which: str, *fields: str) -> list[list[list[str]]]:
-    """The values of fields in the frames that match, as tshark's columns tell them."""
+@cache
+def everything() -> dict[str, Path]:
+    return {name: path for dataset in NAMES for name, path in paths(dataset).items()}
+
+
+@cache
+def columns(path: Path, which: str, field: str) -> list[list[str]]:
+    """The values of a field in the frames that match, as tshark's columns tell them."""
     command = [
         "tshark",
         "-n",
@@ -96,21 +104,20 @@ def columns(path: Path, which: str, *fields: str) -> list[list[list[str]]]:
         "-E",
         "aggregator=\x1f",
     ]
-    for field in fields:
-        command += ["-e", field]
+    command += ["-e", field]
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    return [[[v for v in column.split("\x1f") if v] for column in line.split("\t")] for line in lines]
+    return [[value for value in line.split("\x1f") if value] for line in lines]
 
 
 @cache
 def decoded() -> dict[str, list[Event]]:
-    told = decode(list(paths().values()))
+    told = decode(list(everything().values()))
     assert told.outcome.errors == []
     assert told.outcome.telemetry.labels("undecoded") == {}
-    by_path: dict[str, list[Event]] = {str(path): [] for path in paths().values()}
+    by_path: dict[str, list[Event]] = {str(path): [] for path in everything().values()}
     for event in told.events:
         by_path[event["log"]["file"]["path"]].append(event)
-    return {name: by_path[str(path)] for name, path in paths().items()}
+    return {name: by_path[str(path)] for name, path in everything().items()}
 
 
 def of(dataset: str, name: str) -> list[Event]:
@@ -121,11 +128,11 @@ def test_there_are_as_many_events_as_requests() -> None:
     """In every capture, for every dataset."""
     counted: Counter[tuple[str, str]] = Counter()
     for asked in REQUESTS:
-        for name, path in paths().items():
-            values = [value for row in columns(path, asked.filter, asked.field) for value in row[0]]
+        for name, path in paths(asked.dataset).items():
+            values = [value for row in columns(path, asked.filter, asked.field) for value in row]
             counted[asked.dataset, name] += sum(not asked.values or value in asked.values for value in values)
     wanted = {key: count + ALONE.get(key, 0) for key, count in counted.items() if count or key in ALONE}
-    told = {(dataset, name): len(of(dataset, name)) for dataset in NAMES for name in paths()}
+    told = {(dataset, name): len(of(dataset, name)) for dataset in NAMES for name in everything()}
     assert {key: count for key, count in told.items() if count} == wanted
     assert sum(wanted.values()) > 200
 
@@ -156,9 +163,9 @@ def test_events_say_what_tshark_says(dataset: str, which: str, field: str, ours:
     ours = ours or "cassandra.response.result.rows.num_rows"
     wanted: Counter[str] = Counter()
     told: Counter[str] = Counter()
-    for name, path in paths().items():
+    for name, path in paths(dataset).items():
         for row in columns(path, which, field):
-            wanted.update(plain(value) for value in row[0])
+            wanted.update(plain(value) for value in row)
         for event in of(dataset, name):
             value = get(event, ours)
             if value is not None:
@@ -177,12 +184,12 @@ def plain(value: str) -> str:
 
 def test_rows_are_counted() -> None:
     """A result set over many packets: tshark's rows are the event's."""
-    mysql, pgsql = paths()["mysql/capture.pcap"], paths()["pgsql/capture.pcap"]
-    rows = sum(len(row[0]) for row in columns(mysql, "mysql.row.text", "mysql.row.text"))
+    mysql, pgsql = everything()["mysql/capture.pcap"], everything()["pgsql/capture.pcap"]
+    rows = sum(len(row) for row in columns(mysql, "mysql.row.text", "mysql.row.text"))
     told = [event for event in of("mysql", "mysql/capture.pcap") if get(event, "mysql.num_rows") is not None]
     text = [event for event in told if get(event, "netflight.mysql.command") == "COM_QUERY"]
     assert sum(event["mysql"]["num_rows"] * width(event) for event in text) == rows
-    kinds = [kind for row in columns(pgsql, "pgsql", "pgsql.type") for kind in row[0]]
+    kinds = [kind for row in columns(pgsql, "pgsql", "pgsql.type") for kind in row]
     found = [get(event, "pgsql.num_rows") or 0 for event in of("pgsql", "pgsql/capture.pcap")]
     assert sum(found) == kinds.count("Data row")
 
@@ -193,7 +200,7 @@ def width(event: Event) -> float:
 
 
 def test_no_secret_is_in_an_event() -> None:
-    for name in paths():
+    for name in everything():
         if "/capture.pcap" in name:
             for event in decoded()[name]:
                 text = orjson.dumps(event).decode()
@@ -204,7 +211,7 @@ def test_credentials_are_seen() -> None:
     """Each in clear, once per flow."""
     found = Counter(
         (name.split("/")[-2], get(event, "netflight.credentials.mechanism"))
-        for name in paths()
+        for name in everything()
         for event in decoded()[name]
         if event["event"]["dataset"] == "network_traffic.credentials"
     )
@@ -220,7 +227,7 @@ def test_credentials_are_seen() -> None:
 def test_the_default_policy_tells_what_decoding_everything_tells() -> None:
     events: list[Event] = []
     runner = Runner(Settings(sensor="test"), events.append, threading.Event(), policy="all")
-    runner.run_paths([str(path) for path in paths().values()])
+    runner.run_paths([str(path) for path in everything().values()])
     whole = {e["event"]["id"]: comparable(e) for e in events if e["event"]["dataset"] in DATASETS}
     told = [e for each in decoded().values() for e in each if e["event"]["dataset"] in DATASETS]
     assert {e["event"]["id"]: comparable(e) for e in told} == whole

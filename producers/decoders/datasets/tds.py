@@ -132,10 +132,11 @@ class TdsDecoder(SessionDecoder[_Session]):
                 _answer(columns, layer, unit)
                 yield unit
             return
-        record = _record(layer) if kind == _LOGIN5 and not ends else {}
-        if not ends and not record:
+        begins = kind == _LOGIN5 and not ends and first(layer, "tds.packet_number") == "1"
+        if not ends and not begins:
             return
-        told, session.read = session.read, bool(record)
+        record = _record(layer) if begins else {}
+        told, session.read = session.read, begins
         if ends and told and kind == _LOGIN5:
             return
         unit.fields |= {"netflight.tds.type": _TYPES[kind], "method": _METHODS[kind]}
