@@ -45,7 +45,11 @@ class IcmpDecoder(Decoder):
         if target:
             fields["netflight.icmp.target.ip"] = target
         if protocol == "icmpv6" and kind in _WHOLE:
-            own = {name: value for name, value in layer.items() if kind != _REDIRECT or name.startswith(("icmpv6.nd", "icmpv6.rd"))}
+            own = {
+                name: value
+                for name, value in layer.items()
+                if kind != _REDIRECT or name.startswith(("icmpv6.nd", "icmpv6.rd"))
+            }
             fields.update(self.read(self.columns(own), Role.SINGLE))
             fields.update(_prefixes(own))
         yield Unit(
