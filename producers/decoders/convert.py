@@ -29,6 +29,16 @@ def _text(text: str) -> str | None:
     return text or None
 
 
+def _windows_text(text: str) -> str | None:
+    """A text of NTLM's; tshark says NULL where there is none."""
+    return None if text == "NULL" else text or None
+
+
+def _nonzero(text: str) -> str | None:
+    """The text as it is, unless it is a number that is zero."""
+    return text if text and number(text) != 0 else None
+
+
 def _hex_number(text: str) -> str | None:
     value = number(text)
     return None if value is None else str(value)
@@ -98,6 +108,8 @@ def _present(_text: str) -> bool:
 
 CONVERTERS: dict[str, Converter] = {
     "text": _text,
+    "nonzero": _nonzero,
+    "windows_text": _windows_text,
     "number": number,
     "decimal": _decimal,
     "boolean": _boolean,
