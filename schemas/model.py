@@ -95,7 +95,7 @@ class Transaction(_Strict):
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
-    event. After `timeout` seconds of packet time a request is an event without its response.
+    event (`again: true`: what comes after it is the next one). After `timeout` seconds of packet time a request is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.
@@ -106,6 +106,7 @@ class Transaction(_Strict):
     response: Condition | None = None
     key: tuple[str, ...] = ()
     any_flow: bool = False
+    again: bool = False
     ok: Condition | None = None
     error: Condition | None = None
     timeout: float = Field(default=10.0, gt=0)

@@ -6,6 +6,7 @@ A dataset names them in `convert:`. They never raise: what does not convert is n
 import ipaddress
 import math
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from producers.decoders.tables import name_or_number
@@ -102,6 +103,15 @@ def _hexadecimal(text: str) -> str | None:
     return text.replace(":", "").lower()[: 2 * MAX_BYTES] or None
 
 
+def _time(text: str) -> str | None:
+    """An absolute time (`Nov 23, 2026 12:37:23.000000000 UTC`) as ISO 8601; one that no calendar has is none."""
+    try:
+        moment = datetime.strptime(text[:26], "%b %d, %Y %H:%M:%S.%f" if text[21:22] == "." else "%b %d, %Y %H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z") if text.endswith(" UTC") else None
+
+
 def _present(_text: str) -> bool:
     return True
 
@@ -113,6 +123,7 @@ CONVERTERS: dict[str, Converter] = {
     "number": number,
     "decimal": _decimal,
     "boolean": _boolean,
+    "time": _time,
     "present": _present,
     "hex": _hexadecimal,
     "hex_number": _hex_number,

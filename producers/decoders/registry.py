@@ -5,6 +5,11 @@ from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.krb5 import Krb5Decoder
+from producers.decoders.datasets.ldap import LdapDecoder
+from producers.decoders.datasets.ntlm import NtlmDecoder
+from producers.decoders.datasets.rdp import RdpDecoder
+from producers.decoders.datasets.rfb import RfbDecoder
 from producers.decoders.datasets.smb import SmbDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
@@ -17,6 +22,11 @@ DECODERS: dict[str, type[Decoder]] = {
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "krb5": Krb5Decoder,
+    "ldap": LdapDecoder,
+    "ntlm": NtlmDecoder,
+    "rdp": RdpDecoder,
+    "rfb": RfbDecoder,
     "smb": SmbDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,

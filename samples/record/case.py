@@ -64,6 +64,12 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
+    "smb": (Count("smb2.flags.response == 0 || smb.flags.response == 0"),),
+    "ntlm": (Count("ntlmssp.messagetype == 3"),),
+    "ldap": (Count("ldap.messageID && !ldap.response_to && ldap.protocolOp != 4 && ldap.protocolOp != 19"),),
+    "krb5": (Count("kerberos.msg_type == 10 || kerberos.msg_type == 12", ("frame.number",)),),
+    "rdp": (Count("rdp", ("tcp.stream",)),),
+    "rfb": (Count("vnc", ("tcp.stream",)),),
 }
 PACKETS = {
     "read": Count("frame"),

@@ -40,6 +40,7 @@ _OPTIONS = (
     *("open_by_fileid", "backup_intent", "open_reparse_point", "open_no_recall"),
 )
 _SHARING = ("read", "write", "delete")
+_REFERRALS = frozenset({"FSCTL_DFS_GET_REFERRALS", "FSCTL_DFS_GET_REFERRALS_EX", "GET_DFS_REFERRAL"})
 _FLAGS = {
     "netflight.smb.access": ("smb.access.", _ACCESS),
     "netflight.smb.options": ("smb.nt.create_options.", _OPTIONS),
@@ -299,7 +300,8 @@ def _file(fields: dict[str, Any], path: str) -> None:
     if stem and extension:
         fields["file.extension"] = extension
     share = str(fields.get("netflight.smb.share", ""))
-    if fields.get("netflight.smb.share_type") == "pipe" or share.upper().endswith("\\IPC$"):
+    on_pipes = fields.get("netflight.smb.share_type") == "pipe" or share.upper().endswith("\\IPC$")
+    if on_pipes and not _REFERRALS & {fields.get("netflight.smb.function"), fields.get("netflight.smb.subcommand")}:
         fields["netflight.smb.pipe"] = path.removeprefix("\\").removeprefix("PIPE\\")
 
 
