@@ -66,6 +66,7 @@ class DecodePlan:
     decoders: tuple[Decoder, ...]
     by_layer: dict[str, Decoder] = field(default_factory=dict)
     nested: frozenset[str] = frozenset()
+    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def decode_plan() -> DecodePlan:
@@ -73,12 +74,14 @@ def decode_plan() -> DecodePlan:
     decoders = tuple(decoder_for(dataset) for dataset in datasets().values() if dataset.tshark is not None)
     by_layer: dict[str, Decoder] = {}
     nested: set[str] = set()
+    beside: dict[str, tuple[str, ...]] = {}
     for decoder in decoders:
         spec = decoder.dataset.tshark
         if spec is not None:
             by_layer |= dict.fromkeys((*spec.protocols, *spec.nested), decoder)
             nested.update(spec.nested)
-    return DecodePlan(decoders, by_layer, frozenset(nested))
+            beside |= dict.fromkeys(spec.protocols, spec.beside) if spec.beside else {}
+    return DecodePlan(decoders, by_layer, frozenset(nested), beside)
 
 
 class Pipeline:
@@ -98,7 +101,7 @@ class Pipeline:
     ) -> None:
         self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
-        self._reader = Reader(frozenset(plan.by_layer), plan.nested)
+        self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.beside)
         self._queue: deque[Waiting | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())

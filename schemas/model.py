@@ -95,7 +95,8 @@ class Transaction(_Strict):
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
-    event (`again: true`: what comes after it is the next one). After `timeout` seconds of packet time a request is an event without its response.
+    event (`again: true`: what comes after it is the next one). After `timeout` seconds of packet time a request is
+    an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.
@@ -129,10 +130,12 @@ class TsharkSpec(_Strict):
 
     `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
     layer is a unit, or, with `each`, every object of that name in it is one, with what the layer says outside of them.
+    `beside` are layers of the same packet that a decoder gets with its own, as children of the same names.
     """
 
     protocols: tuple[str, ...]
     nested: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     each: str = ""
     preferences: dict[str, str] = Field(default_factory=dict)
     decode: DecodeSpec = DecodeSpec()

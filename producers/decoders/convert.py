@@ -6,7 +6,7 @@ A dataset names them in `convert:`. They never raise: what does not convert is n
 import ipaddress
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 
 from producers.decoders.tables import name_or_number
@@ -105,11 +105,13 @@ def _hexadecimal(text: str) -> str | None:
 
 def _time(text: str) -> str | None:
     """An absolute time (`Nov 23, 2026 12:37:23.000000000 UTC`) as ISO 8601; one that no calendar has is none."""
+    moment, _, fraction = text.removesuffix(" UTC").partition(".")
     try:
-        moment = datetime.strptime(text[:26], "%b %d, %Y %H:%M:%S.%f" if text[21:22] == "." else "%b %d, %Y %H:%M:%S")
+        told = datetime.strptime(f"{moment} +0000", "%b %d, %Y %H:%M:%S %z")
+        told = told.replace(microsecond=int(fraction[:6].ljust(6, "0")))
     except ValueError:
         return None
-    return moment.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z") if text.endswith(" UTC") else None
+    return told.isoformat().replace("+00:00", "Z")
 
 
 def _present(_text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.arp import ArpDecoder
+from producers.decoders.datasets.dcerpc import DcerpcDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
@@ -19,6 +20,7 @@ from schemas.model import Dataset
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
     "arp": ArpDecoder,
+    "dcerpc": DcerpcDecoder,
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,

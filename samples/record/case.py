@@ -65,9 +65,10 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     "arp": (Count("arp.opcode == 1"),),
     "dhcpv4": (Count("dhcp"),),
     "smb": (Count("smb2.flags.response == 0 || smb.flags.response == 0"),),
+    "dcerpc": (Count("dcerpc.pkt_type in {0, 11, 14}"),),
     "ntlm": (Count("ntlmssp.messagetype == 3"),),
-    "ldap": (Count("ldap.messageID && !ldap.response_to && ldap.protocolOp != 4 && ldap.protocolOp != 19"),),
-    "krb5": (Count("kerberos.msg_type == 10 || kerberos.msg_type == 12", ("frame.number",)),),
+    "ldap": (Count("ldap.protocolOp in {0, 2, 3, 6, 8, 10, 12, 14, 16, 23}"),),
+    "krb5": (Count("kerberos.msg_type == 10 || kerberos.msg_type == 12"),),
     "rdp": (Count("rdp", ("tcp.stream",)),),
     "rfb": (Count("vnc", ("tcp.stream",)),),
 }

@@ -10,6 +10,9 @@ needs=(
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
   tshark:tshark udhcpc:udhcpc unshare:util-linux
+  kinit:krb5-user krb5kdc:krb5-kdc ldapsearch:ldap-utils slapd:slapd smbclient:smbclient smbd:samba
+  tigervncpasswd:tigervnc-tools xfreerdp:freerdp2-x11 xrdp:xrdp xtigervncviewer:tigervnc-viewer
+  Xtigervnc:tigervnc-standalone-server Xvfb:xvfb
 )
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -27,28 +27,38 @@ def smb(lab: Lab, out: Path) -> Case:
     notes = client.write("notes.txt", "Things to remember\n" * 30)
     with_conf = ("-s", str(conf))
 
-    def smbclient(share: str, user: str, password: str, commands: str, protocol: str, *, fails: bool = False) -> None:
-        login = ("-U", f"EXAMPLE\\{user}%{password}", "-m", protocol)
-        client.run("smbclient", f"//files1/{share}", *with_conf, *login, "-c", commands, ok=(int(fails),))
+    def smbclient(share: str, login: str, commands: str, protocol: str, *, fails: bool = False) -> None:
+        argv = (*with_conf, "-U", f"EXAMPLE\\{login}", "-m", protocol, "-c", commands)
+        client.run("smbclient", f"//files1/{share}", *argv, ok=(int(fails),))
 
     work = f"ls; put {notes} notes.txt; rename notes.txt old.txt; get old.txt copy.txt; del old.txt"
+    alice = f"alice%{PASSWORD}"
     with Tap(lab, out):
-        smbclient("public", "alice", PASSWORD, f"{work}; mkdir drafts; get missing.txt", "SMB3_11", fails=True)
-        smbclient("public", "alice", "wrong-password", "ls", "SMB3_11", fails=True)
-        smbclient("plans", "alice", PASSWORD, "ls", "SMB2_10", fails=True)
-        smbclient("public", "bob", PASSWORD, "get welcome.txt here.txt; del welcome.txt", "NT1")
+        smbclient("public", alice, f"{work}; mkdir drafts; get missing.txt", "SMB3_11", fails=True)
+        smbclient("public", "alice%wrong-password", "ls", "SMB3_11", fails=True)
+        smbclient("plans", alice, "ls", "SMB2_10", fails=True)
+        smbclient("public", f"bob%{PASSWORD}", "get welcome.txt here.txt; del welcome.txt", "NT1")
         calls = "enumdomusers; lookupnames alice; netshareenum; queryuser 0x3e8"
-        client.run("rpcclient", "files1", *with_conf, "-U", f"EXAMPLE\\alice%{PASSWORD}", "-c", calls, ok=(0, 1))
+        client.run("rpcclient", "files1", *with_conf, "-U", f"EXAMPLE\\{alice}", "-c", calls, ok=(0, 1))
     smb2: dict[str, Any] = {"event.dataset": "network_traffic.smb", "netflight.smb.version": "2"}
     return Case(
         title="SMB: files in SMB3 and SMB1, a wrong password, a share that is closed, RPC over named pipes",
         recorded="smbclient and rpcclient spoke with smbd: SMB 3.1.1, 2.1 and NT LM 0.12.",
         packages=("samba", "smbclient"),
-        counted=("flow", "smb", "ntlm", "arp"),
+        counted=("flow", "smb", "dcerpc", "ntlm", "arp"),
         contains=[
-            {**smb2, "netflight.smb.command": "SESSION_SETUP", "netflight.smb.status": "STATUS_LOGON_FAILURE"},
+            {
+                **smb2,
+                "netflight.smb.command": "SESSION_SETUP",
+                "netflight.smb.status": "STATUS_LOGON_FAILURE",
+            },
             {**smb2, "netflight.smb.command": "TREE_CONNECT", "netflight.smb.status": "STATUS_ACCESS_DENIED"},
-            {**smb2, "netflight.smb.command": "SET_INFO", "file.target_path": "old.txt", "user.name": "alice"},
+            {
+                **smb2,
+                "netflight.smb.command": "SET_INFO",
+                "file.target_path": "old.txt",
+                "user.name": "alice",
+            },
             {
                 "event.dataset": "network_traffic.dcerpc",
                 "netflight.dcerpc.interface": "samr",
@@ -77,10 +87,20 @@ def ldap(lab: Lab, out: Path) -> Case:
         "replace: userPassword\nuserPassword: carols-first-secret\n-\n",
     )
     with Tap(lab, out):
-        client.run("ldapsearch", *admin, "-b", base, "(&(objectClass=inetOrgPerson)(|(uid=a*)(mail=*)))", "cn", "mail")
+        client.run(
+            "ldapsearch",
+            *admin,
+            "-b",
+            base,
+            "(&(objectClass=inetOrgPerson)(|(uid=a*)(mail=*)))",
+            "cn",
+            "mail",
+        )
         client.run("ldapsearch", *admin, "-b", f"ou=people,{base}", "-s", "one", "(uid=nobody)")
         client.run("ldapsearch", *alice, "-w", "wrong-password", "-b", base, ok=(49,))
-        client.run("ldapsearch", *there, "-s", "base", "-b", "", "(objectClass=*)", "namingContexts", ok=(48,))
+        client.run(
+            "ldapsearch", *there, "-s", "base", "-b", "", "(objectClass=*)", "namingContexts", ok=(48,)
+        )
         client.run("ldapadd", *admin, "-f", str(entry))
         client.run("ldapadd", *admin, "-f", str(entry), ok=(68,))
         client.run("ldapmodify", *admin, "-f", str(change))
@@ -96,8 +116,8 @@ def ldap(lab: Lab, out: Path) -> Case:
         packages=("slapd", "ldap-utils"),
         counted=("flow", "ldap", "arp"),
         contains=[
-            {**mine, "netflight.ldap.operation": "bindRequest", "netflight.ldap.result_code": "invalidCredentials"},
-            {**mine, "netflight.ldap.operation": "searchRequest", "netflight.ldap.filter": "(uid=nobody)"},
+            {**mine, "netflight.ldap.operation": "bind", "netflight.ldap.result_code": "invalidCredentials"},
+            {**mine, "netflight.ldap.operation": "search", "netflight.ldap.filter": "(uid=nobody)"},
             {"event.dataset": "network_traffic.credentials", "netflight.credentials.secret": "[redacted]"},
         ],
     )
@@ -113,7 +133,9 @@ def krb5(lab: Lab, out: Path) -> Case:
     def kinit(user: str, password: str, *, fails: bool = False, more: str = "") -> None:
         client.write("krb5.conf", servers.KRB5_CONF.format(more=more))
         secret = client.write("secret", f"{password}\n")
-        client.run("sh", "-c", f"{environment} kinit -c {client.folder}/cache {user} < {secret}", ok=(int(fails),))
+        client.run(
+            "sh", "-c", f"{environment} kinit -c {client.folder}/cache {user} < {secret}", ok=(int(fails),)
+        )
 
     def kvno(*arguments: str, fails: bool = False) -> None:
         client.run("env", environment, "kvno", "-c", f"{client.folder}/cache", *arguments, ok=(int(fails),))
@@ -166,7 +188,9 @@ def rfb(lab: Lab, out: Path) -> Case:
     """A shared screen with a password, with a wrong one, and with none."""
     server = lab.host("kiosk1", "192.0.2.59/24")
     client = lab.host("client1", "192.0.2.101/24")
-    secret = server.write("secret", server.run("sh", "-c", "printf 'kiosk123' | tigervncpasswd -f | od -An -tx1"))
+    secret = server.write(
+        "secret", server.run("sh", "-c", "printf 'kiosk123' | tigervncpasswd -f | od -An -tx1")
+    )
     packed = bytes.fromhex("".join(secret.read_text().split()))
     right, wrong = server.write("passwd", packed), client.write("wrong", packed[::-1])
     client.write("passwd", packed)
@@ -175,7 +199,9 @@ def rfb(lab: Lab, out: Path) -> Case:
     servers.screen(client, 72)
     view = ("env", "DISPLAY=:72", "timeout", "3", "xtigervncviewer", "-SecurityTypes")
     with Tap(lab, out):
-        client.run(*view, "VncAuth", "-PasswordFile", str(client.folder / "passwd"), "192.0.2.59::5900", ok=None)
+        client.run(
+            *view, "VncAuth", "-PasswordFile", str(client.folder / "passwd"), "192.0.2.59::5900", ok=None
+        )
         client.run(*view, "VncAuth", "-PasswordFile", str(wrong), "192.0.2.59::5900", ok=None)
         client.run(*view, "None", "192.0.2.59::5901", ok=None)
         time.sleep(0.5)
@@ -189,4 +215,10 @@ def rfb(lab: Lab, out: Path) -> Case:
     )
 
 
-SCENES: dict[str, Callable[[Lab, Path], Case]] = {"smb": smb, "ldap": ldap, "krb5": krb5, "rdp": rdp, "rfb": rfb}
+SCENES: dict[str, Callable[[Lab, Path], Case]] = {
+    "smb": smb,
+    "ldap": ldap,
+    "krb5": krb5,
+    "rdp": rdp,
+    "rfb": rfb,
+}

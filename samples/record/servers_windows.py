@@ -40,13 +40,13 @@ comment = For everybody
 path = {folder}/plans
 valid users = bob
 """
-PASSWD = """\
+USERS = """\
 root:x:0:0:root:/root:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/false
 alice:x:2001:2001::/tmp:/bin/false
 bob:x:2002:2002::/tmp:/bin/false
 """
-GROUP = """\
+GROUPS = """\
 root:x:0:
 nogroup:x:65534:
 alice:x:2001:
@@ -56,8 +56,8 @@ bob:x:2002:
 
 def samba(host: Host) -> None:
     """Run smbd with the users alice and bob, a share for both and one for bob."""
-    host.etc("passwd", PASSWD)
-    host.etc("group", GROUP)
+    host.etc("passwd", USERS)
+    host.etc("group", GROUPS)
     for name in ("private", "state", "cache", "lock", "run", "ncalrpc"):
         (host.folder / name).mkdir(mode=0o755)
     for name in ("public", "plans"):
@@ -202,9 +202,7 @@ port=-1
 
 def rdp(host: Host, layer: str) -> None:
     """Run xrdp with a security layer (rdp, tls or negotiate) and the keys that its package made."""
-    ini = host.write(
-        "xrdp.ini", XRDP_INI.format(folder=host.folder, layer=layer, certificate="", key="")
-    )
+    ini = host.write("xrdp.ini", XRDP_INI.format(folder=host.folder, layer=layer, certificate="", key=""))
     host.start("xrdp", "--nodaemon", "--config", str(ini))
     wait_for(lambda: host.listening(3389), "xrdp")
 

@@ -1,4 +1,4 @@
-"""Kerberos (RFC 4120): requests for tickets, read part by part, because tickets inside of them have names of their own."""
+"""Kerberos (RFC 4120): requests for tickets, read part by part: tickets inside of them have names of their own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ class Krb5Decoder(Decoder):
                     _response(unit.fields, message, name)
                 yield unit
 
-    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002  # the merged fields have it all
         """The client is the user, and who it is may be in the reply alone."""
         for said, name in (("client", "user.name"), ("client_realm", "user.domain")):
             if f"netflight.krb5.{said}" in fields:

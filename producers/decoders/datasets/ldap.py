@@ -8,17 +8,11 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.tables import name_or_number
+from producers.decoders.tables import name_of, name_or_number
 from producers.decoders.tree import Columns, Tree, find_all, split
 from producers.decoders.unit import Place, Role, Unit
 
 _MESSAGE = "ldap.LDAPMessage_element"
-# RFC 4511 section 4.2 to 4.12: requests and responses by the tag of protocolOp.
-_OPERATIONS = {
-    **{0: "bind", 1: "bind", 2: "unbind", 3: "search", 5: "search", 6: "modify", 7: "modify", 8: "add", 9: "add"},
-    **{10: "delete", 11: "delete", 12: "modify_dn", 13: "modify_dn", 14: "compare", 15: "compare"},
-    **{16: "abandon", 23: "extended", 24: "extended"},
-}
 _ALONE = frozenset({2, 16})
 _ENTRY, _REFERENCE = 4, 19
 _SECRET = re.compile(r"passw|unicodepwd|pwd", re.IGNORECASE)
@@ -50,7 +44,7 @@ class LdapDecoder(Decoder):
             operation = number(_first(columns, "ldap.protocolOp"))
             if operation in (_ENTRY, _REFERENCE):
                 self._count(columns, place, operation)
-            elif operation in _OPERATIONS:
+            elif operation is not None and name_of("windows.ldap_operation", operation):
                 yield self._unit(message, columns, operation, protocol, place)
 
     def _unit(self, message: Tree, columns: Columns, operation: int, protocol: str, place: Place) -> Unit:
@@ -59,7 +53,7 @@ class LdapDecoder(Decoder):
         if operation in _ALONE or identity == "0":  # a notice of disconnection answers no request
             role = Role.SINGLE
         unit = Unit(role, self.read(columns, role), place, protocol, self.key(columns))
-        unit.fields["netflight.ldap.operation"] = _OPERATIONS[operation]
+        unit.fields["netflight.ldap.operation"] = name_of("windows.ldap_operation", operation)
         if "ldap.resultCode" in columns:
             unit.status = self.status(columns, role, place)
             _result(unit, columns)

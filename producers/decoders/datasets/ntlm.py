@@ -62,7 +62,7 @@ class NtlmDecoder(Decoder):
     def client_is_initiator(self, parts: list[Unit]) -> bool:
         """Whether the flow's initiator is the one who authenticates."""
         first = parts[0]
-        return first.place.from_initiator != (first.extra == _CHALLENGE)
+        return first.place.from_initiator is not (first.extra == _CHALLENGE)
 
 
 def _authenticate(fields: dict[str, Any], columns: Columns) -> None:
@@ -72,7 +72,9 @@ def _authenticate(fields: dict[str, Any], columns: Columns) -> None:
     response = _first(columns, "ntlmssp.auth.ntresponse").replace(":", "")
     size = len(response) // 2
     anonymous = "user.name" not in fields and size < _V1_BYTES
-    fields["netflight.ntlm.version"] = "anonymous" if anonymous else "NTLMv1" if size <= _V1_BYTES else "NTLMv2"
+    fields["netflight.ntlm.version"] = (
+        "anonymous" if anonymous else "NTLMv1" if size <= _V1_BYTES else "NTLMv2"
+    )
     if response and not anonymous:
         fields["netflight.ntlm.response"] = Secret(response)
 

@@ -47,7 +47,7 @@ class RdpDecoder(Decoder):
         """Whether the negotiation failed or the client has told its information."""
         return any(name in parts[-1].fields for name in _LAST)
 
-    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:
+    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # the merged fields have it all
         """Error where the server refused; OK where it said anything else."""
         if "error.code" in fields:
             return "Error"

@@ -20,9 +20,11 @@ class RfbDecoder(Decoder):
         last = parts[-1].fields
         return "netflight.rfb.desktop.width" in last or "error.message" in last
 
-    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:
+    def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # the merged fields have it all
         """OK where the client is in, Error where the server refused."""
-        refused = fields.get("netflight.rfb.authentication", "success") != "success" or "error.message" in fields
+        refused = (
+            fields.get("netflight.rfb.authentication", "success") != "success" or "error.message" in fields
+        )
         if refused:
             return "Error"
         return "OK" if {"netflight.rfb.authentication", "netflight.rfb.desktop.width"} & fields.keys() else ""

@@ -33,7 +33,14 @@ _ACTIONS = ("superseded", "opened", "created", "overwritten")
 _ACCESS = (
     *("read", "write", "append", "read_ea", "write_ea", "execute", "delete_child", "read_attributes"),
     *("write_attributes", "delete", "read_control", "write_dac", "write_owner", "synchronize"),
-    *("system_security", "maximum_allowed", "generic_all", "generic_execute", "generic_write", "generic_read"),
+    *(
+        "system_security",
+        "maximum_allowed",
+        "generic_all",
+        "generic_execute",
+        "generic_write",
+        "generic_read",
+    ),
 )
 _OPTIONS = (
     *("directory", "write_through", "sequential_only", "non_directory", "random_access", "delete_on_close"),
@@ -52,10 +59,6 @@ _INFO = {
     "smb2.sec_info.infolevel": "windows.smb_security_info",
     "smb2.find.infolevel": "windows.smb_find_info",
 }
-_DIALECTS = {
-    **{0x0202: "SMB 2.0.2", 0x0210: "SMB 2.1", 0x02FF: "SMB 2.???", 0x0222: "SMB 2.2.2", 0x0224: "SMB 2.2.4"},
-    **{0x0300: "SMB 3.0", 0x0302: "SMB 3.0.2", 0x0310: "SMB 3.1.0", 0x0311: "SMB 3.1.1"},
-}
 
 
 class SmbDecoder(Decoder):
@@ -66,11 +69,30 @@ class SmbDecoder(Decoder):
         flags = {f"{prefix}{name}" for prefix, names in _FLAGS.values() for name in names}
         return frozenset(
             {
-                *("smb2.cmd", "smb2.nt_status", "smb2.dialect", "smb2.filename", "smb2.eof", "smb2.olb.length"),
+                *(
+                    "smb2.cmd",
+                    "smb2.nt_status",
+                    "smb2.dialect",
+                    "smb2.filename",
+                    "smb2.eof",
+                    "smb2.olb.length",
+                ),
                 *("smb2.write.count", "smb2.ioctl.function", "smb2.create.disposition", "smb2.create.action"),
                 *("smb2.class", *_INFO, "smb.cmd", "smb.mid", "smb.pid", "smb.nt_status", "smb.error_class"),
-                *("smb.error_code", "smb.flags.response", "smb.dialect.name", "smb.dialect.index", "smb.file"),
-                *("smb.old_file", "smb.native_os", "smb.native_lanman", "smb.primary_domain", "smb.trans2.cmd"),
+                *(
+                    "smb.error_code",
+                    "smb.flags.response",
+                    "smb.dialect.name",
+                    "smb.dialect.index",
+                    "smb.file",
+                ),
+                *(
+                    "smb.old_file",
+                    "smb.native_os",
+                    "smb.native_lanman",
+                    "smb.primary_domain",
+                    "smb.trans2.cmd",
+                ),
                 *("smb.nt.function", "smb.create.disposition", "smb.create.action", "smb.file.rw.length"),
                 *("smb.pd", "smb.data_disp", *flags),
             }
@@ -232,9 +254,13 @@ def _request1(fields: dict[str, Any], columns: Columns, name: str) -> None:
     elif name in _CREATES:
         _create(fields, columns, "smb.create.disposition")
     elif name == "TRANSACTION2":
-        _put(fields, "netflight.smb.subcommand", _named("windows.smb_transaction2", columns, "smb.trans2.cmd"))
+        _put(
+            fields, "netflight.smb.subcommand", _named("windows.smb_transaction2", columns, "smb.trans2.cmd")
+        )
     elif name == "NT_TRANSACT":
-        _put(fields, "netflight.smb.subcommand", _named("windows.smb_nt_transact", columns, "smb.nt.function"))
+        _put(
+            fields, "netflight.smb.subcommand", _named("windows.smb_nt_transact", columns, "smb.nt.function")
+        )
     renamed = name in ("RENAME", "NT_RENAME") and "smb.old_file" in columns
     _file(fields, _first(columns, "smb.old_file" if renamed else "smb.file"))
     if renamed:
@@ -285,8 +311,8 @@ def _path2(columns: Columns, layer: Tree, name: str, role: Role) -> str:
         return _first(columns, "smb.file")  # a referral of the distributed file system is asked for
     for block in layer.values():
         for label in block if isinstance(block, dict) else ():
-            if label.startswith(_HANDLE):
-                return label.removeprefix(_HANDLE)
+            if str(label).startswith(_HANDLE):
+                return str(label).removeprefix(_HANDLE)
     return ""
 
 
@@ -301,7 +327,10 @@ def _file(fields: dict[str, Any], path: str) -> None:
         fields["file.extension"] = extension
     share = str(fields.get("netflight.smb.share", ""))
     on_pipes = fields.get("netflight.smb.share_type") == "pipe" or share.upper().endswith("\\IPC$")
-    if on_pipes and not _REFERRALS & {fields.get("netflight.smb.function"), fields.get("netflight.smb.subcommand")}:
+    if on_pipes and not _REFERRALS & {
+        fields.get("netflight.smb.function"),
+        fields.get("netflight.smb.subcommand"),
+    }:
         fields["netflight.smb.pipe"] = path.removeprefix("\\").removeprefix("PIPE\\")
 
 
@@ -327,7 +356,7 @@ def _named(table: str, columns: Columns, field: str) -> str:
 
 def _dialect(text: str) -> str:
     value = number(text)
-    return "" if value is None else _DIALECTS.get(value, text)
+    return "" if value is None else name_of("windows.smb_dialect", value) or text
 
 
 def _first(columns: Columns, name: str) -> str:
