@@ -109,8 +109,12 @@ class PairTracker(Tracker):
 
     def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
         for waiting in self._by_key.get(where, ()):
-            other_side = waiting.unit.place.from_initiator != response.place.from_initiator
-            if (other_side or response.place.flow is None) and self.decoder.match(waiting.unit, response):
+            asked = waiting.unit.place
+            other_side = asked.from_initiator != response.place.from_initiator
+            elsewhere = (
+                response.place.flow is None or asked.flow is None or asked.flow.uid != response.place.flow.uid
+            )
+            if (other_side or elsewhere) and self.decoder.match(waiting.unit, response):
                 return waiting
         return None
 

@@ -43,14 +43,14 @@ class DcerpcDecoder(Decoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per bind, call, answer and notice; further fragments, keep-alives, a bind's third leg are none."""
-        inner = next(((name, layer[name]) for name in self._beside if name in layer), None)
+        inner = next(((n, layer[n]) for n in self._beside if isinstance(layer.get(n), dict)), None)
         own = layer if inner is None else {name: tree for name, tree in layer.items() if name != inner[0]}
         columns = self.columns(own)
         kind = number(_first(columns, "dcerpc.pkt_type"))
         role = self.role(columns, place) or Role.SINGLE
         if kind not in _CALLS | _BINDS | _NOTICES.keys() or not _tells(columns, role):
             return
-        unit = Unit(role, self.read(columns, role), place, protocol, _key(columns, kind))
+        unit = Unit(role, self.read(columns, role), place, protocol, _key(columns, kind, place))
         unit.status = self.status(columns, role, place) if role is Role.RESPONSE else ""
         said = _BINDING.get(kind) or _NOTICES.get(kind) or "call"
         unit.fields["netflight.dcerpc.type"] = said
@@ -95,10 +95,12 @@ def _tells(columns: Columns, role: Role) -> bool:
     return number(_first(columns, "dcerpc.dg_frag_num")) == 0
 
 
-def _key(columns: Columns, kind: int) -> tuple[str, ...]:
+def _key(columns: Columns, kind: int, place: Place) -> tuple[str, ...]:
+    """What a request has in common with its answer; that to a datagram may come from another port, on another flow."""
     if "dcerpc.dg_act_id" in columns:
         return ("datagram", _first(columns, "dcerpc.dg_act_id"), _first(columns, "dcerpc.dg_seqnum"))
-    return (_BINDING.get(kind, "call"), _first(columns, "dcerpc.cn_call_id"))
+    flow = "" if place.flow is None else str(place.flow.uid)
+    return (_BINDING.get(kind, "call"), flow, _first(columns, "dcerpc.cn_call_id"))
 
 
 def _bind(unit: Unit, layer: Tree, bound: dict[str, str]) -> None:
@@ -114,7 +116,7 @@ def _bind(unit: Unit, layer: Tree, bound: dict[str, str]) -> None:
         names.append(name or uuid)
         if len(bound) < _CONTEXTS:
             bound[next(iter(texts(context.get("dcerpc.cn_ctx_id"))), "")] = uuid
-            bound[name] = uuid
+            bound[name or uuid] = uuid
         if len(names) == 1:
             _interface(unit, name, uuid)
             version = [_first(said, f"dcerpc.cn_bind_if_ver{part}") for part in ("", "_minor")]

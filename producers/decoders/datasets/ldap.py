@@ -33,7 +33,7 @@ class LdapDecoder(Decoder):
         return frozenset(
             {
                 *("ldap.protocolOp", "ldap.simple", "ldap.AttributeDescription", "ldap.type"),
-                *("ldap.attributeDesc", "ldap.assertionValue"),
+                *("ldap.attributeDesc", "ldap.assertionValue", "ldap.credentials"),
             }
         )
 
@@ -95,6 +95,8 @@ def _request(unit: Unit, message: Tree, columns: Columns) -> None:
             fields["user.name"] = name
         if secret:
             unit.credentials.append(Credentials(name, secret, "simple"))
+        elif _first(columns, "ldap.mechanism").upper() == "PLAIN":
+            _plain(unit, _first(columns, "ldap.credentials"))
     elif operation == "search":
         attributes = columns.get("ldap.AttributeDescription")
         if attributes:
@@ -109,6 +111,17 @@ def _request(unit: Unit, message: Tree, columns: Columns) -> None:
         fields["netflight.ldap.attributes"] = [name]
         if value:
             fields["netflight.ldap.value"] = Secret(value) if _SECRET.search(name) else value
+
+
+def _plain(unit: Unit, digits: str) -> None:
+    """SASL's PLAIN (RFC 4616): whom to act for, who it is, and the password, with zeros between them."""
+    try:
+        told = bytes.fromhex(digits.replace(":", "")).decode("utf-8", "replace").split("\0")
+    except ValueError:
+        return
+    if len(told) == 3:
+        unit.fields["user.name"] = told[1]
+        unit.credentials.append(Credentials(told[1], told[2], "PLAIN"))
 
 
 def _filter(tree: Tree, depth: int = 0) -> str:
