@@ -17,7 +17,7 @@ import pytest
 from schemas.events import Event, get
 from schemas.model import datasets
 from tests.captures import captures
-from tests.decoding import decode
+from tests.decoding import check, decode
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -95,6 +95,7 @@ def _rows(path: str) -> list[Row]:
 def events() -> dict[str, list[Event]]:
     found: dict[str, list[Event]] = {path: [] for path in paths()}
     decoded = decode(paths())
+    check(decoded)
     assert decoded.outcome.errors == []
     assert decoded.outcome.telemetry.labels("undecoded") == {}
     for event in decoded.events:

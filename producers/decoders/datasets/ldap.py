@@ -90,13 +90,7 @@ def _request(unit: Unit, message: Tree, columns: Columns) -> None:
     fields = unit.fields
     operation = fields["netflight.ldap.operation"]
     if operation == "bind":
-        name, secret = _first(columns, "ldap.name"), _first(columns, "ldap.simple")
-        if name:
-            fields["user.name"] = name
-        if secret:
-            unit.credentials.append(Credentials(name, secret, "simple"))
-        elif _first(columns, "ldap.mechanism").upper() == "PLAIN":
-            _plain(unit, _first(columns, "ldap.credentials"))
+        _bind(unit, columns)
     elif operation == "search":
         attributes = columns.get("ldap.AttributeDescription")
         if attributes:
@@ -111,6 +105,16 @@ def _request(unit: Unit, message: Tree, columns: Columns) -> None:
         fields["netflight.ldap.attributes"] = [name]
         if value:
             fields["netflight.ldap.value"] = Secret(value) if _SECRET.search(name) else value
+
+
+def _bind(unit: Unit, columns: Columns) -> None:
+    name, secret = _first(columns, "ldap.name"), _first(columns, "ldap.simple")
+    if name:
+        unit.fields["user.name"] = name
+    if secret:
+        unit.credentials.append(Credentials(name, secret, "simple"))
+    elif _first(columns, "ldap.mechanism").upper() == "PLAIN":
+        _plain(unit, _first(columns, "ldap.credentials"))
 
 
 def _plain(unit: Unit, digits: str) -> None:
