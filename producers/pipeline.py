@@ -67,6 +67,7 @@ class DecodePlan:
     by_layer: dict[str, Decoder] = field(default_factory=dict)
     nested: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
+    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def decode_plan() -> DecodePlan:
@@ -75,13 +76,15 @@ def decode_plan() -> DecodePlan:
     by_layer: dict[str, Decoder] = {}
     nested: set[str] = set()
     bare: set[str] = set()
+    beside: dict[str, tuple[str, ...]] = {}
     for decoder in decoders:
         spec = decoder.dataset.tshark
         if spec is not None:
             by_layer |= dict.fromkeys((*spec.protocols, *spec.nested), decoder)
             nested.update(spec.nested)
             bare.update(spec.protocols if spec.bare else ())
-    return DecodePlan(decoders, by_layer, frozenset(nested), frozenset(bare))
+            beside |= dict.fromkeys(spec.protocols, spec.beside) if spec.beside else {}
+    return DecodePlan(decoders, by_layer, frozenset(nested), frozenset(bare), beside)
 
 
 class Pipeline:
@@ -101,7 +104,7 @@ class Pipeline:
     ) -> None:
         self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
-        self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare)
+        self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)
         self._queue: deque[Waiting | FlowRecord] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())

@@ -96,8 +96,8 @@ class Transaction(_Strict):
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
-    event. `stream`: the first units of a flow with the same key are one event, later ones none. After `timeout`
-    seconds of packet time a request is an event without its response.
+    event (`again: true`: what comes after it is the next one). `stream`: the first units of a flow with the same key
+    are one event, later ones none. After `timeout` seconds of packet time a request is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.
@@ -108,6 +108,7 @@ class Transaction(_Strict):
     response: Condition | None = None
     key: tuple[str, ...] = ()
     any_flow: bool = False
+    again: bool = False
     ok: Condition | None = None
     error: Condition | None = None
     timeout: float = Field(default=10.0, gt=0)
@@ -132,11 +133,13 @@ class TsharkSpec(_Strict):
 
     `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
     layer is a unit, or, with `each`, every object of that name in it is one, with what the layer says outside of them.
-    With `bare`, a layer in which tshark shows nothing is read, too, as an empty one.
+    With `bare`, a layer in which tshark shows nothing is read, too, as an empty one. `beside` are layers of the same
+    packet that a decoder gets with its own, as children of the same names.
     """
 
     protocols: tuple[str, ...]
     nested: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     each: str = ""
     bare: bool = False
     preferences: dict[str, str] = Field(default_factory=dict)

@@ -71,6 +71,10 @@ class Decoder:
         """Whether the final response to the same request is still to come."""
         return False
 
+    def begins_anew(self, unit: Unit, parts: list[Unit]) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether a part is the first one of another connection on the same flow (with `again`)."""
+        return False
+
     def told_all(self, parts: list[Unit]) -> bool:  # noqa: ARG002  # for subclasses
         """Whether a connection has told all that it will tell."""
         return False

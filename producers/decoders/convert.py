@@ -6,6 +6,7 @@ A dataset names them in `convert:`. They never raise: what does not convert is n
 import ipaddress
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 
 from producers.decoders.tables import name_or_number
@@ -27,6 +28,16 @@ def number(text: str) -> int | None:
 
 def _text(text: str) -> str | None:
     return text or None
+
+
+def _windows_text(text: str) -> str | None:
+    """A text of NTLM's; tshark says NULL where there is none."""
+    return None if text == "NULL" else text or None
+
+
+def _nonzero(text: str) -> str | None:
+    """The text as it is, unless it is a number that is zero."""
+    return text if text and number(text) != 0 else None
 
 
 def _hex_number(text: str) -> str | None:
@@ -92,15 +103,29 @@ def _hexadecimal(text: str) -> str | None:
     return text.replace(":", "").lower()[: 2 * MAX_BYTES] or None
 
 
+def _time(text: str) -> str | None:
+    """An absolute time (`Nov 23, 2026 12:37:23.000000000 UTC`) as ISO 8601; one that no calendar has is none."""
+    moment, _, fraction = text.removesuffix(" UTC").partition(".")
+    try:
+        told = datetime.strptime(f"{moment} +0000", "%b %d, %Y %H:%M:%S %z")
+        told = told.replace(microsecond=int(fraction[:6].ljust(6, "0")))
+    except ValueError:
+        return None
+    return told.isoformat().replace("+00:00", "Z")
+
+
 def _present(_text: str) -> bool:
     return True
 
 
 CONVERTERS: dict[str, Converter] = {
     "text": _text,
+    "nonzero": _nonzero,
+    "windows_text": _windows_text,
     "number": number,
     "decimal": _decimal,
     "boolean": _boolean,
+    "time": _time,
     "present": _present,
     "hex": _hexadecimal,
     "hex_number": _hex_number,

@@ -6,6 +6,7 @@ byte: what such a record says is remembered by its bytes.
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -51,7 +52,8 @@ class Reading(NamedTuple):
 class Reader:
     """Reads records; `wanted` are the layers that somebody decodes, `nested` those that stand inside of others, too.
 
-    Of the layers in `bare` those are read, too, in which tshark shows nothing.
+    Of the layers in `bare` those are read, too, in which tshark shows nothing. `beside` are by the name of a wanted
+    layer those that are put into it.
     """
 
     def __init__(
@@ -59,8 +61,9 @@ class Reader:
         wanted: frozenset[str],
         nested: frozenset[str] = frozenset(),
         bare: frozenset[str] = frozenset(),
+        beside: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        self._wanted, self._empty = wanted, bare
+        self._wanted, self._empty, self._beside = wanted, bare, beside or {}
         self._nested = tuple((name, f'"{name}": '.encode()) for name in sorted(nested))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
@@ -88,7 +91,10 @@ class Reader:
         telling = []
         for name, value in found.items():
             if name in self._wanted:
-                telling += [(name, layer) for layer in layers_of(value, bare=name in self._empty)]
+                own = layers_of(value, bare=name in self._empty)
+                if name in self._beside:
+                    own = _joined(own, {n: layers_of(found[n]) for n in self._beside[name] if n in found})
+                telling += [(name, layer) for layer in own]
             if name in QUOTING:
                 break  # what follows is quoted in the error, and was not sent by anybody
         return telling
@@ -112,6 +118,15 @@ class Reader:
             plain, tunnelled = (application_protocols(names, tunnelled=inside) for inside in (False, True))
             known = self._named[names] = (tuple(plain), tuple(tunnelled))
         return known
+
+
+def _joined(own: list[Tree], others: dict[str, list[Tree]]) -> list[Tree]:
+    """Layers with those beside them: the only one with all, several with those of the same place if as many."""
+    joined = []
+    for place, layer in enumerate(own):
+        among = {name: trees[place] for name, trees in others.items() if len(trees) == len(own)}
+        joined.append({**layer, **among} if among else layer)
+    return joined
 
 
 def layers(record: bytes) -> Tree | None:

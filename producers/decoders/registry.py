@@ -6,6 +6,7 @@ from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.bacnet import BacnetDecoder
 from producers.decoders.datasets.bittorrent import BittorrentDecoder
 from producers.decoders.datasets.cassandra import CassandraDecoder
+from producers.decoders.datasets.dcerpc import DcerpcDecoder
 from producers.decoders.datasets.dhcpv6 import Dhcpv6Decoder
 from producers.decoders.datasets.dnp3 import Dnp3Decoder
 from producers.decoders.datasets.dns import DnsDecoder, LlmnrDecoder, MdnsDecoder
@@ -19,6 +20,8 @@ from producers.decoders.datasets.ike import IkeDecoder
 from producers.decoders.datasets.imap import ImapDecoder
 from producers.decoders.datasets.irc import IrcDecoder
 from producers.decoders.datasets.kafka import KafkaDecoder
+from producers.decoders.datasets.krb5 import Krb5Decoder
+from producers.decoders.datasets.ldap import LdapDecoder
 from producers.decoders.datasets.memcached import MemcachedDecoder
 from producers.decoders.datasets.modbus import ModbusDecoder
 from producers.decoders.datasets.mongodb import MongodbDecoder
@@ -26,17 +29,21 @@ from producers.decoders.datasets.mqtt import MqttDecoder
 from producers.decoders.datasets.mysql import MysqlDecoder
 from producers.decoders.datasets.nbns import NbnsDecoder
 from producers.decoders.datasets.nfs import NfsDecoder
+from producers.decoders.datasets.ntlm import NtlmDecoder
 from producers.decoders.datasets.ntp import NtpDecoder
 from producers.decoders.datasets.opcua import OpcuaDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
 from producers.decoders.datasets.pop3 import Pop3Decoder
 from producers.decoders.datasets.profinet import ProfinetDecoder
 from producers.decoders.datasets.radius import RadiusDecoder
+from producers.decoders.datasets.rdp import RdpDecoder
 from producers.decoders.datasets.redis import RedisDecoder
+from producers.decoders.datasets.rfb import RfbDecoder
 from producers.decoders.datasets.routing import BgpDecoder, OspfDecoder
 from producers.decoders.datasets.rtp import RtpDecoder
 from producers.decoders.datasets.s7comm import S7commDecoder
 from producers.decoders.datasets.sip import SipDecoder
+from producers.decoders.datasets.smb import SmbDecoder
 from producers.decoders.datasets.smtp import SmtpDecoder
 from producers.decoders.datasets.snmp import SnmpDecoder
 from producers.decoders.datasets.socks import SocksDecoder
@@ -61,6 +68,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "bgp": BgpDecoder,
     "bittorrent": BittorrentDecoder,
     "cassandra": CassandraDecoder,
+    "dcerpc": DcerpcDecoder,
     "dhcpv6": Dhcpv6Decoder,
     "dnp3": Dnp3Decoder,
     "dns": DnsDecoder,
@@ -74,6 +82,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "imap": ImapDecoder,
     "irc": IrcDecoder,
     "kafka": KafkaDecoder,
+    "krb5": Krb5Decoder,
+    "ldap": LdapDecoder,
     "llmnr": LlmnrDecoder,
     "mdns": MdnsDecoder,
     "memcached": MemcachedDecoder,
@@ -83,6 +93,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "mysql": MysqlDecoder,
     "nbns": NbnsDecoder,
     "nfs": NfsDecoder,
+    "ntlm": NtlmDecoder,
     "ntp": NtpDecoder,
     "opcua": OpcuaDecoder,
     "openvpn": OpenvpnDecoder,
@@ -91,10 +102,13 @@ DECODERS: dict[str, type[Decoder]] = {
     "pop3": Pop3Decoder,
     "profinet": ProfinetDecoder,
     "radius": RadiusDecoder,
+    "rdp": RdpDecoder,
     "redis": RedisDecoder,
+    "rfb": RfbDecoder,
     "rtp": RtpDecoder,
     "s7comm": S7commDecoder,
     "sip": SipDecoder,
+    "smb": SmbDecoder,
     "smtp": SmtpDecoder,
     "snmp": SnmpDecoder,
     "socks": SocksDecoder,

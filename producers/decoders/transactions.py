@@ -197,13 +197,16 @@ class ConnectionTracker(Tracker):
         if flow.uid in self._told:
             return
         connection = self._open.get(flow.uid)
+        if connection is not None and self.decoder.begins_anew(unit, connection.parts):
+            yield from self._tell(self._open.pop(flow.uid), more=False)
+            connection = None
         if connection is None:
             connection = self._open[flow.uid] = _Connection(flow)
             self._held.add(flow.uid)
         if not _repeats(connection.parts, unit):
             connection.parts.append(unit)
         if self.decoder.told_all(connection.parts) or len(connection.parts) == _MAX_PARTS:
-            yield from self._tell(self._open.pop(flow.uid), more=True)
+            yield from self._tell(self._open.pop(flow.uid), more=not self.decoder.transaction.again)
 
     def expire(self, now_ns: int) -> Iterator[Transaction]:
         """Yield the connections whose handshake has taken too long."""
@@ -212,7 +215,7 @@ class ConnectionTracker(Tracker):
             if oldest.parts[0].place.time_ns + self._timeout_ns >= now_ns:
                 return
             self._open.popitem(last=False)
-            yield from self._tell(oldest, more=True)
+            yield from self._tell(oldest, more=not self.decoder.transaction.again)
 
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield what is known of a connection whose flow has ended."""

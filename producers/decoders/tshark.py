@@ -65,7 +65,9 @@ def asked() -> Asked:
     """What all datasets together ask tshark for."""
     specs = [dataset.tshark for dataset in datasets().values() if dataset.tshark is not None]
     preferences = {name: value for spec in specs for name, value in spec.preferences.items()}
-    return Asked(tuple(sorted({name for spec in specs for name in spec.protocols})), preferences)
+    return Asked(
+        tuple(sorted({name for spec in specs for name in (*spec.protocols, *spec.beside)})), preferences
+    )
 
 
 class TsharkEndedError(DecoderError):

@@ -106,6 +106,8 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count('imap.line contains "* OK [CAPABILITY"'),
     ),
     "pop3": (
+        Count('pop.request.command matches "^[A-Z]{3,4}$"'),
+        Count('pop.response.description contains "ready"'),
     ),
     "irc": (Count("irc", each=("irc.request.command", "irc.response.command")),),
     "snmp": (
@@ -123,6 +125,13 @@ COUNTS: dict[str, tuple[Count, ...]] = {
     ),
     "enip": (Count("enip && (tcp.dstport == 44818 || udp.dstport == 44818)"),),
     "s7comm": (Count("s7comm.header.rosctr == 1"), Count("s7comm.param.userdata.type == 4")),
+    "smb": (Count("smb2.flags.response == 0 || smb.flags.response == 0"),),
+    "dcerpc": (Count("dcerpc.pkt_type in {0, 11, 14}"),),
+    "ntlm": (Count("ntlmssp.messagetype == 3"),),
+    "ldap": (Count("ldap.protocolOp in {0, 2, 3, 6, 8, 10, 12, 14, 16, 23}"),),
+    "krb5": (Count("kerberos.msg_type == 10 || kerberos.msg_type == 12"),),
+    "rdp": (Count("rdp", ("tcp.stream",)),),
+    "rfb": (Count("vnc", ("tcp.stream",)),),
 }
 PACKETS = {
     "read": Count("frame"),

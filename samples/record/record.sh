@@ -17,6 +17,9 @@ needs=(
   tshark:tshark udhcpc:udhcpc unshare:util-linux
   java:default-jre-headless mariadb:mariadb-client mariadbd:mariadb-server memccp:libmemcached-tools
   memcached:memcached psql:postgresql-client redis-cli:redis-tools redis-server:redis-server
+  kinit:krb5-user krb5kdc:krb5-kdc ldapsearch:ldap-utils slapd:slapd smbclient:smbclient smbd:samba
+  tigervncpasswd:tigervnc-tools xfreerdp:freerdp2-x11 xrdp:xrdp xtigervncviewer:tigervnc-viewer
+  Xtigervnc:tigervnc-standalone-server Xvfb:xvfb
 )
 
 if [ "$(id -u)" -ne 0 ]; then

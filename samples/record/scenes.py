@@ -6,7 +6,16 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import hostile, scenes_db, scenes_ics, scenes_mail, scenes_net, scenes_rpc, servers
+from samples.record import (
+    hostile,
+    scenes_db,
+    scenes_ics,
+    scenes_mail,
+    scenes_net,
+    scenes_rpc,
+    scenes_windows,
+    servers,
+)
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 
@@ -354,4 +363,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     **scenes_db.SCENES,
     **scenes_ics.SCENES,
     **scenes_mail.SCENES,
+    **scenes_windows.SCENES,
 }

@@ -1,0 +1,126 @@
+"""Kerberos (RFC 4120): requests for tickets, read part by part: tickets inside of them have names of their own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from producers.decoders.base import Decoder
+from producers.decoders.convert import CONVERTERS, choice, number
+from producers.decoders.tables import name_or_number
+from producers.decoders.tree import Tree, collect, texts
+from producers.decoders.unit import Place, Unit
+
+_ELEMENTS = ("as_req", "tgs_req", "as_rep", "tgs_rep", "krb_error")
+_OPTIONS = (
+    *("forwardable", "forwarded", "proxiable", "proxy", "allow.postdate", "postdated", "renewable"),
+    *("opt.hardware.auth", "constrained.delegation", "canonicalize", "request.anonymous"),
+    *("disable.transited.check", "renewable.ok", "enc.tkt.in.skey", "renew", "validate"),
+)
+_TIMES = {"from": "kerberos.from", "till": "kerberos.till", "renew_till": "kerberos.rtime"}
+_WHEN = CONVERTERS["time"]
+
+
+class Krb5Decoder(Decoder):
+    """Units of KDC requests, replies and errors. They pair in order: a client has one request under way on a flow."""
+
+    def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
+        """One unit per message of the AS and TGS exchanges; a message for a service (AP) is none."""
+        for name in _ELEMENTS:
+            for message in _children(layer, f"kerberos.{name}_element"):
+                columns = {"kerberos.msg_type": texts(message.get("kerberos.msg_type"))[:1]}
+                role = self.role(columns, place) if columns["kerberos.msg_type"] else None
+                if role is None:
+                    continue
+                unit = Unit(role, {}, place, protocol, status=self.status(columns, role, place))
+                if name.endswith("_req"):
+                    self._request(unit.fields, message, name)
+                else:
+                    _response(unit.fields, message, name)
+                yield unit
+
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002  # the merged fields have it all
+        """The client is the user, and who it is may be in the reply alone."""
+        for said, name in (("client", "user.name"), ("client_realm", "user.domain")):
+            if f"netflight.krb5.{said}" in fields:
+                fields[name] = fields[f"netflight.krb5.{said}"]
+
+    def _request(self, fields: dict[str, Any], message: Tree, name: str) -> None:
+        fields["netflight.krb5.request_type"] = name.removesuffix("_req").upper()
+        _put(fields, "preauthentication", _padata(message.get("kerberos.padata_tree")))
+        for body in _children(message, "kerberos.req_body_element"):
+            _put(fields, "realm", _text(body, "kerberos.realm"))
+            _principal(fields, "client", body, "kerberos.cname_element", "kerberos.CNameString")
+            if "netflight.krb5.client" in fields:
+                _put(fields, "client_realm", _text(body, "kerberos.realm"))
+            _principal(fields, "service", body, "kerberos.sname_element", "kerberos.SNameString")
+            kind = [_text(part, "kerberos.name_type") for part in _children(body, "kerberos.cname_element")]
+            if kind:
+                spec = self.dataset.fields["netflight.krb5.name_type"]
+                _put(fields, "name_type", choice(spec.names)(kind[0]))
+            types = collect(body, frozenset({"kerberos.ENCTYPE"})).get("kerberos.ENCTYPE", [])
+            _put(fields, "etypes", _names("windows.krb5_etype", types))
+            flags = collect(body, frozenset(f"kerberos.KDCOptions.{flag}" for flag in _OPTIONS))
+            chosen = [f for f in _OPTIONS if flags.get(f"kerberos.KDCOptions.{f}", [""])[0] in ("1", "True")]
+            _put(fields, "options", [flag.replace(".", "_") for flag in chosen])
+            for said, field in _TIMES.items():
+                _put(fields, said, _WHEN(_text(body, field)))
+
+
+def _response(fields: dict[str, Any], message: Tree, name: str) -> None:
+    _put(fields, "client_realm", _text(message, "kerberos.crealm"))
+    _principal(fields, "client", message, "kerberos.cname_element", "kerberos.CNameString")
+    if name == "krb_error":
+        _put(fields, "realm", _text(message, "kerberos.realm"))
+        _principal(fields, "service", message, "kerberos.sname_element", "kerberos.SNameString")
+        code = number(_text(message, "kerberos.error_code"))
+        if code is not None:
+            fields["error.code"] = str(code)
+            fields["error.message"] = name_or_number("windows.krb5_error", code)
+        _put(fields, "error_text", _text(message, "kerberos.e_text"))
+        _put(fields, "preauthentication_offered", _padata(message.get("kerberos.e_data_tree")))
+        return
+    fields["netflight.krb5.request_type"] = name.removesuffix("_rep").upper()
+    _put(fields, "preauthentication_offered", _padata(message.get("kerberos.padata_tree")))
+    for ticket in _children(message, "kerberos.ticket_element"):
+        _put(fields, "ticket.realm", _text(ticket, "kerberos.realm"))
+        _principal(fields, "service", ticket, "kerberos.sname_element", "kerberos.SNameString")
+        for part in _children(ticket, "kerberos.enc_part_element"):
+            _put(fields, "ticket.etype", _etype(part))
+            _put(fields, "ticket.kvno", number(_text(part, "kerberos.kvno")))
+    for part in _children(message, "kerberos.enc_part_element"):
+        _put(fields, "reply_etype", _etype(part))
+
+
+def _principal(fields: dict[str, Any], said: str, tree: Tree, element: str, field: str) -> None:
+    """A name of several parts, as it is written (RFC 1964 section 2.1.1)."""
+    for part in _children(tree, element):
+        _put(fields, said, "/".join(collect(part, frozenset({field})).get(field, [])))
+
+
+def _padata(tree: object) -> list[str]:
+    if not isinstance(tree, dict):
+        return []
+    kinds = [_text(data, "kerberos.padata_type") for data in _children(tree, "kerberos.PA_DATA_element")]
+    return list(dict.fromkeys(_names("windows.krb5_padata", kinds)))
+
+
+def _etype(tree: Tree) -> str:
+    return "".join(_names("windows.krb5_etype", [_text(tree, "kerberos.etype")]))
+
+
+def _names(table: str, values: list[str]) -> list[str]:
+    numbers = [number(text) for text in values]
+    return [name_or_number(table, value) for value in numbers if value is not None]
+
+
+def _children(tree: Tree, name: str) -> list[Tree]:
+    value = tree.get(name)
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+
+
+def _text(tree: Tree, name: str) -> str:
+    return next(iter(texts(tree.get(name))), "")
+
+
+def _put(fields: dict[str, Any], said: str, value: Any) -> None:
+    if value not in ("", None, []):
+        fields[f"netflight.krb5.{said}"] = value
