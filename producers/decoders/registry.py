@@ -5,6 +5,7 @@ from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
 from producers.decoders.datasets.icmp import IcmpDecoder
+from producers.decoders.datasets.quic import QuicDecoder
 from producers.decoders.datasets.ssh import SshDecoder
 from producers.decoders.datasets.tls import TlsDecoder
 from schemas.errors import SchemaError
@@ -16,6 +17,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "dns": DnsDecoder,
     "http": HttpDecoder,
     "icmp": IcmpDecoder,
+    "quic": QuicDecoder,
     "ssh": SshDecoder,
     "tls": TlsDecoder,
 }
