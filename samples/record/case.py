@@ -30,22 +30,42 @@ class Case:
 
 @dataclass(frozen=True)
 class Count:
-    """Frames that match a display filter; with `by`, the distinct values of these fields among them."""
+    """Frames that match a display filter; with `by`, the distinct values of these fields among them.
+
+    With `every`, all values of this field in them: a frame may hold several.
+    """
 
     filter: str
     by: tuple[str, ...] = ()
     either_way: bool = False  # A to B and B to A are the same
+    every: str = ""
 
     def __str__(self) -> str:
+        if self.every:
+            return f"tshark -Y '{self.filter}', every {self.every}"
         return f"tshark -Y '{self.filter}'" + (f", distinct {' '.join(self.by)}" if self.by else "")
 
     def measure(self, capture: Path) -> int:
         """The count in a capture."""
-        fields = self.by or ("frame.number",)
-        argv = ["tshark", "-n", "-r", str(capture), "-Y", self.filter, "-T", "fields", "-E", "occurrence=f"]
+        fields = (self.every,) if self.every else self.by or ("frame.number",)
+        which = "a" if self.every else "f"
+        argv = [
+            "tshark",
+            "-n",
+            "-r",
+            str(capture),
+            "-Y",
+            self.filter,
+            "-T",
+            "fields",
+            "-E",
+            f"occurrence={which}",
+        ]
         for name in fields:
             argv += ["-e", name]
         rows = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        if self.every:
+            return sum(len(row.split(",")) for row in rows)
         return len({"\t".join(sorted(row.split("\t"))) if self.either_way else row for row in rows})
 
 
@@ -58,7 +78,7 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count("icmp", ("ip.src", "ip.dst"), either_way=True),
     ),
     "dns": (Count("dns.flags.response == 0 && !icmp && !icmpv6", QUERY),),
-    "http": (Count("http.request"),),
+    "http": (Count("http.request"), Count("http2.headers.method", every="http2.headers.method")),
     "tls": (Count("tls.handshake.type == 1 || tls.handshake.type == 2", ("tcp.stream",)),),
     "ssh": (Count("ssh.protocol", ("tcp.stream",)),),
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),

@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 needs=(
   capinfos:wireshark-common curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base dumpcap:wireshark-common
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
+  nghttp:nghttp2-client nghttpd:nghttp2-server nghttpx:nghttp2-proxy tinyproxy:tinyproxy
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
   tshark:tshark udhcpc:udhcpc unshare:util-linux
 )

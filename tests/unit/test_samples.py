@@ -17,6 +17,8 @@ NAMES = [
     "dhcp",
     "dns",
     "dns_tunnel",
+    "http2",
+    "http_logins",
     "office_day",
     "ping",
     "port_scan",

@@ -104,7 +104,9 @@ def _read_packet(columns: Columns) -> _Part:
         return _Part("old", side=old)
     if number(_first(columns, "quic.version")) == _NEGOTIATION:
         offered = columns.get("quic.supported_version", [])[:_MAX_VERSIONS]
-        named = [_named(value) for value in map(number, offered) if value is not None and not _is_grease(value)]
+        named = [
+            _named(value) for value in map(number, offered) if value is not None and not _is_grease(value)
+        ]
         return _Part("negotiation", side="server", versions=tuple(named))
     kind = ""
     for field, names in _TYPES.items():

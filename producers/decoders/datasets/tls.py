@@ -82,7 +82,9 @@ class TlsDecoder(Decoder):
         kinds = {unit.extra.kind: unit.extra for unit in parts}
         server, client = kinds.get("server_hello"), kinds.get("client_hello")
         established = _established(parts)
-        if any(unit.protocol != "quic" for unit in parts):  # QUIC's records are its own: the quic dataset tells
+        if any(
+            unit.protocol != "quic" for unit in parts
+        ):  # QUIC's records are its own: the quic dataset tells
             fields["tls.established"] = established
         self._read_certificates(parts, fields)
         if server is not None:
