@@ -54,4 +54,5 @@ def _basic(text: str) -> tuple[str, str]:
 
 def user_info(text: str) -> str:
     """What stands before the @ of an authority (RFC 3986, section 3.2.1), in a URL or alone."""
-    return re.split(r"[/?#]", text.partition("://")[2] or text, maxsplit=1)[0].rpartition("@")[0]
+    authority = text.partition("://")[2] or text.removeprefix("//")
+    return re.split(r"[/?#]", authority, maxsplit=1)[0].rpartition("@")[0]

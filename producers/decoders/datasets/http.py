@@ -33,6 +33,7 @@ _COLUMNS = {
 }
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UPGRADED = 101
+_MAX_HOPS = 32
 _H2C = "h2c"
 # Stream 1 of a connection that began as HTTP/1 answers the request that asked for the upgrade (RFC 7540, 3.2).
 _UPGRADED_STREAM = 1
@@ -177,9 +178,12 @@ def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> Non
         unit.hosts = [host]
         address = ip(host)
         unit.addresses = [address] if address else []
-    forwarded = ip(_first(columns, "http.x_forwarded_for").partition(",")[0].strip())
-    if forwarded:
-        fields["network.forwarded_ip"] = forwarded
+    hops = [
+        ip(text.strip()) for text in ",".join(columns.get("http.x_forwarded_for", [])).split(",")[:_MAX_HOPS]
+    ]
+    if hops[0]:  # the client; the others are proxies
+        fields["network.forwarded_ip"] = hops[0]
+    unit.addresses += [hop for hop in hops if hop]
     for said in filter(None, (target.user_info, user_info(named))):
         user, _, secret = said.partition(":")
         _put(fields, "url.username", user)

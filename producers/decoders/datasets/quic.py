@@ -21,7 +21,7 @@ _MAX_VERSIONS = 32
 _CLIENT_HELLO, _SERVER_HELLO = "1", "2"
 _NAMED = frozenset(
     {
-        *("quic.version", "quic.supported_version", "quic.dcid", "quic.scid", "quic.short"),
+        *("quic.version", "quic.supported_version", "quic.dcid", "quic.scid"),
         *("tls.handshake.type", *_TYPES, *_OLD_VERSIONS),
     }
 )
@@ -45,7 +45,9 @@ class QuicDecoder(Decoder):
         return _NAMED
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
-        """One part per QUIC packet; a datagram may hold several, each a layer of its own."""
+        """One part per QUIC packet with a long header; a datagram may hold several, each a layer of its own."""
+        if "quic.short" in layer:  # of the connection once it is established, of which few are decoded
+            return
         columns = self.columns(layer)
         fields = self.read(columns, Role.PART)
         part = _read_packet(columns)
@@ -58,7 +60,7 @@ class QuicDecoder(Decoder):
             yield Unit(Role.PART, fields, place, "fbzero" if protocol == "fb_zero" else "quic", extra=part)
 
     def told_all(self, parts: list[Unit]) -> bool:
-        """Whether both sides went on to the connection's own keys."""
+        """Whether both sides went on to keys that only they have."""
         return _established(parts)
 
     def client_is_initiator(self, parts: list[Unit]) -> bool:
@@ -97,8 +99,6 @@ class QuicDecoder(Decoder):
 
 def _read_packet(columns: Columns) -> _Part:
     side = {_CLIENT_HELLO: "client", _SERVER_HELLO: "server"}.get(_first(columns, "tls.handshake.type"), "")
-    if "quic.short" in columns:
-        return _Part("short")
     if "quic.version" not in columns:
         old = "client" if "CHLO" in columns.get("gquic.tag", columns.get("fb_zero.tag", [])) else ""
         return _Part("old", side=old)
@@ -117,7 +117,7 @@ def _read_packet(columns: Columns) -> _Part:
 
 
 def _established(parts: list[Unit]) -> bool:
-    return len({unit.place.from_initiator for unit in parts if unit.extra.kind == "short"}) == 2
+    return len({unit.place.from_initiator for unit in parts if unit.extra.kind == "handshake"}) == 2
 
 
 def _version(columns: Columns) -> str:
