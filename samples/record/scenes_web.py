@@ -49,6 +49,7 @@ def http2(lab: Lab, out: Path) -> Case:
         packages=("nghttp2-client", "nghttp2-server", "nghttp2-proxy", "curl"),
         counted=("http", "flow"),
         sent={"http": 9, "flow": 6},
+        alerts=("HTTP request by a script's or tool's client",),
         contains=[
             stream("GET", "/", 200, netflight__http__stream=13, user_agent__original="nghttp2/1.52.0"),
             stream("GET", "/script.js", 200, netflight__http__stream=15),
@@ -104,6 +105,7 @@ def http_logins(lab: Lab, out: Path) -> Case:
         packages=("curl", "nginx", "tinyproxy"),
         counted=("http", "flow", "arp"),
         sent={"http": 12, "flow": 11},
+        alerts=("HTTP request by a script's or tool's client",),
         contains=[
             asked(401),
             asked(200, user__name="amelia", netflight__http__authentication="Basic", source__ip=CLIENT),

@@ -101,6 +101,11 @@ def test_google_s_and_facebook_s() -> None:
     assert event("quic", parts=zero)["network"]["protocol"] == "fbzero"
 
 
+NAMES = (
+    *("quic.version", "quic.long.packet_type", "quic.long.packet_type_v2", "quic.supported_version"),
+    *("quic.dcid", "quic.scid", "quic.short", "gquic.version", "tls.handshake.type"),
+    *("tls.quic.parameter.initial_max_data", "quic.cc.error_code"),
+)
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ["1", "0x00000001", "0xff00001d", "-1", "99999999999999999999"]
 )
@@ -109,16 +114,7 @@ TEXTS = st.text(max_size=12) | st.sampled_from(
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(
-                [
-                    "quic.version",
-                    "quic.long.packet_type",
-                    "quic.long.packet_type_v2",
-                    "quic.supported_version",
-                ]
-                + ["quic.dcid", "quic.scid", "quic.short", "gquic.version", "tls.handshake.type"]
-                + ["tls.quic.parameter.initial_max_data", "quic.cc.error_code"]
-            ),
+            st.sampled_from(NAMES),
             TEXTS | st.lists(TEXTS, max_size=40) | st.dictionaries(TEXTS, TEXTS, max_size=2),
         ),
         max_size=4,
