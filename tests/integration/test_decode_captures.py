@@ -206,9 +206,9 @@ def told(capture: str, dataset: str, fields: tuple[str, ...]) -> dict[Ends, set[
 
 
 ARKIME = {
-    "tls.ja3": (TLS, ("tls.client.ja3", "related.hash")),
-    "tls.ja3s": (TLS, ("tls.server.ja3s", "related.hash")),
-    "tls.ja4": (TLS, ("netflight.tls.client.ja4", "related.hash")),
+    "tls.ja3": (TLS, ("tls.client.ja3",)),
+    "tls.ja3s": (TLS, ("tls.server.ja3s",)),
+    "tls.ja4": (TLS, ("netflight.tls.client.ja4",)),
     "ssh.hassh": (SSH, ("netflight.ssh.client.hassh",)),
     "ssh.hasshServer": (SSH, ("netflight.ssh.server.hassh",)),
     "http.method": (HTTP, ("http.request.method",)),
@@ -304,9 +304,9 @@ def test_arkime_s_http_hosts() -> None:
 EXPLAINED_HOSTS: set[tuple[str, str]] = set()
 
 JA4 = {
-    "ja4": (TLS, ("netflight.tls.client.ja4", "related.hash")),
-    "ja3": (TLS, ("tls.client.ja3", "related.hash")),
-    "server_name": (TLS, ("tls.client.server_name", "related.hosts")),
+    "ja4": (TLS, ("netflight.tls.client.ja4",)),
+    "ja3": (TLS, ("tls.client.ja3",)),
+    "server_name": (TLS, ("tls.client.server_name",)),
     "hassh": (SSH, ("netflight.ssh.client.hassh",)),
     "hassh_server": (SSH, ("netflight.ssh.server.hassh",)),
 }

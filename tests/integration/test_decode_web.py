@@ -199,7 +199,7 @@ RESPONSES = b"".join(
 
 @pytest.mark.parametrize(("size", "of_responses"), [(7, 20), (40, 40), (10_000, 10_000)])
 def test_http_messages_share_segments_and_cross_them(tmp_path: Path, size: int, of_responses: int) -> None:
-    """Smaller pieces of responses are not understood: tshark takes a head for a body's where it shares a segment with it."""
+    """Smaller pieces of responses are not understood: tshark takes a head for a body's that is in the same segment."""
     sent = [(True, piece) for piece in cut(REQUESTS, size)] + [
         (False, piece) for piece in cut(RESPONSES, of_responses)
     ]

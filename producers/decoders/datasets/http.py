@@ -32,6 +32,12 @@ _COLUMNS = {
     ":authority": "http.host",
 }
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# URLs of other places, which may have somebody's password in them.
+_MAY_HAVE_PASSWORDS = (
+    "http.request.referrer",
+    "http.response.headers.location",
+    "netflight.http.response.location",
+)
 _UPGRADED = 101
 _MAX_HOPS = 32
 _H2C = "h2c"
@@ -133,7 +139,7 @@ class HttpDecoder(Decoder):
             _read_user(unit, columns)
         else:
             _read_response(unit, columns)
-        for name in ("http.request.referrer", "netflight.http.response.location"):
+        for name in _MAY_HAVE_PASSWORDS:
             if ":" in user_info(fields.get(name, "")):
                 fields[name] = Secret(fields[name])
         return unit
@@ -189,6 +195,7 @@ def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> Non
         _put(fields, "url.username", user)
         if secret:
             fields["url.original"] = Secret(fields.get("url.original", ""))
+            fields["url.password"] = Secret(secret)
             unit.credentials.append(Credentials(user, secret, "URL"))
 
 
