@@ -100,7 +100,9 @@ MISSED = {
 
 
 def ends(event: Event) -> Ends:
-    return frozenset((event[side]["ip"], event[side].get("port")) for side in ("source", "destination"))
+    return frozenset(
+        (event[side]["ip"], event[side].get("port") or None) for side in ("source", "destination")
+    )
 
 
 def labels(events: list[Event]) -> dict[Ends, set[str]]:
