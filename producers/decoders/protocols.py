@@ -38,6 +38,7 @@ PROTOCOL_NAMES = {
     "cflow": "netflow",
     "classicstun": "stun",
     "dhcp": "dhcpv4",
+    "fb_zero": "fbzero",
     "gquic": "quic",
     "icmpv6": "icmp",
     "isakmp": "ike",

@@ -57,7 +57,7 @@ class QuicDecoder(Decoder):
         if part.versions:
             fields["netflight.quic.supported_versions"] = list(part.versions)
         if fields or part.kind != "old":
-            yield Unit(Role.PART, fields, place, "fbzero" if protocol == "fb_zero" else "quic", extra=part)
+            yield Unit(Role.PART, fields, place, protocol, extra=part)
 
     def told_all(self, parts: list[Unit]) -> bool:
         """Whether both sides went on to keys that only they have."""
