@@ -79,6 +79,10 @@ class Decoder:
         """Whether a connection has told all that it will tell."""
         return False
 
+    def tellings(self, parts: list[Unit]) -> Iterator[list[Unit]]:
+        """The parts of each event that a connection makes: one of all of them, unless a subclass knows better."""
+        yield parts
+
     def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # for subclasses
         """Add what a connection's parts tell together to their merged fields; return OK, Error or nothing."""
         return ""

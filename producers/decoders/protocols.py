@@ -40,6 +40,7 @@ PROTOCOL_NAMES = {
     "classicstun": "stun",
     "cql": "cassandra",
     "dhcp": "dhcpv4",
+    "fb_zero": "fbzero",
     "gquic": "quic",
     "icmpv6": "icmp",
     "isakmp": "ike",

@@ -35,6 +35,7 @@ from producers.decoders.datasets.opcua import OpcuaDecoder
 from producers.decoders.datasets.pgsql import PgsqlDecoder
 from producers.decoders.datasets.pop3 import Pop3Decoder
 from producers.decoders.datasets.profinet import ProfinetDecoder
+from producers.decoders.datasets.quic import QuicDecoder
 from producers.decoders.datasets.radius import RadiusDecoder
 from producers.decoders.datasets.rdp import RdpDecoder
 from producers.decoders.datasets.redis import RedisDecoder
@@ -101,6 +102,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "pgsql": PgsqlDecoder,
     "pop3": Pop3Decoder,
     "profinet": ProfinetDecoder,
+    "quic": QuicDecoder,
     "radius": RadiusDecoder,
     "rdp": RdpDecoder,
     "redis": RedisDecoder,

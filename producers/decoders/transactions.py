@@ -234,7 +234,8 @@ class ConnectionTracker(Tracker):
         if more:
             self._told.add(connection.flow.uid)
         if any(part.fields or part.hashes for part in connection.parts):
-            yield Transaction(None, None, tuple(connection.parts))
+            for parts in self.decoder.tellings(connection.parts):
+                yield Transaction(None, None, tuple(parts))
 
 
 class StreamTracker(Tracker):

@@ -1,6 +1,6 @@
 """One tshark as a child: packets in as pcapng on its stdin, one JSON record per packet out, in order.
 
-The child runs unprivileged and confined, with an empty profile so that a user's preferences change nothing, and
+The child runs unprivileged and confined, with a profile of our own so that a user's preferences change nothing, and
 is driven without threads: `send` and `receive` move what can be moved and never block on a full pipe. Every answer
 is flushed, so that when it ends the first packet without an answer is the one it ended on.
 """
@@ -17,6 +17,7 @@ import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,8 +108,7 @@ class Tshark:
         self._out: deque[memoryview] = deque()
         self._splitter = Splitter()
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
-        Path(self._profile.name).chmod(0o755)
-        _link_plugins(Path(self._profile.name))
+        _furnish(Path(self._profile.name))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._child = subprocess.Popen(
             [*_confinement(memory), *_command(protocols, preferences)],
@@ -257,6 +257,15 @@ def _confinement(memory: int) -> list[str]:
     if setpriv is not None:
         command += [setpriv, "--no-new-privs"]
     return command
+
+
+def _furnish(profile: Path) -> None:
+    """Put into an empty profile what makes tshark recognise more; it runs a profile's init.lua by itself."""
+    script = profile / "init.lua"
+    script.write_bytes(resources.files("producers.decoders").joinpath("recognise.lua").read_bytes())
+    script.chmod(0o644)
+    profile.chmod(0o755)
+    _link_plugins(profile)
 
 
 def _command(protocols: Sequence[str], preferences: Mapping[str, str]) -> list[str]:

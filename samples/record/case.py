@@ -87,7 +87,7 @@ COUNTS: dict[str, tuple[Count, ...]] = {
         Count("icmp", ("ip.src", "ip.dst"), either_way=True),
     ),
     "dns": (Count("dns.flags.response == 0 && !icmp && !icmpv6", QUERY),),
-    "http": (Count("http.request"),),
+    "http": (Count("http.request"), Count("http2.headers.method", each=("http2.headers.method",))),
     "tls": (Count("tls.handshake.type == 1 || tls.handshake.type == 2", ("tcp.stream",)),),
     "ssh": (Count("ssh.protocol", ("tcp.stream",)),),
     "icmp": (Count("(icmp && icmp.type != 0) || (icmpv6 && icmpv6.type != 129)"),),

@@ -9,6 +9,7 @@ needs=(
   capinfos:wireshark-common curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base dumpcap:wireshark-common
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap nmbd:samba nmblookup:samba-common-bin openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass snmpd:snmpd snmpget:snmp snmptrapd:snmptrapd
+  nghttp:nghttp2-client nghttpd:nghttp2-server nghttpx:nghttp2-proxy tinyproxy:tinyproxy
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
   ganesha.nfsd:nfs-ganesha
   java:openjdk-17-jre-headless mosquitto:mosquitto mosquitto_pub:mosquitto-clients nfs-ls:libnfs-utils

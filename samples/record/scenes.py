@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import (
+from samples.record import (, hostile, scenes_web, servers
     hostile,
     scenes_db,
     scenes_ics,
@@ -364,4 +364,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     **scenes_ics.SCENES,
     **scenes_mail.SCENES,
     **scenes_windows.SCENES,
+    **scenes_web.SCENES,
 }

@@ -96,13 +96,19 @@ def test_every_way_in_gives_the_same_ids(tmp_path: Path) -> None:
 
 COUNTED = (
     *("frame.protocols", "dns.flags.response", "dns.retransmit_request", "dns.retransmit_response"),
-    *("dns.response_to", "http.request.method", "http.response.code"),
+    *(
+        "dns.response_to",
+        "http.request.method",
+        "http.response.code",
+        "http2.headers.method",
+        "http2.headers.status",
+    ),
 )
 
 
 def tshark_counts(path: str) -> Counter[str]:
     """DNS and HTTP messages in a capture as tshark's columns tell them, apart from those quoted in ICMP errors."""
-    command = ["tshark", "-n", "-r", path, "-Y", "(dns || http) && !icmp && !icmpv6", "-T", "fields"]
+    command = ["tshark", "-n", "-r", path, "-Y", "(dns || http || http2) && !icmp && !icmpv6", "-T", "fields"]
     command += [
         "-o",
         "http.desegment_body:FALSE",
@@ -116,9 +122,12 @@ def tshark_counts(path: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for line in lines:
         protocols, *rest = line.split("|")
-        flags, asked_again, told_again, answers_to, methods, codes = (
+        flags, asked_again, told_again, answers_to, methods, codes, *streams = (
             [t for t in column.split(",") if t] for column in rest
         )
+        if "tls" not in protocols.split(":"):  # a capture may have its keys with it, which are not used here
+            counts["requests"] += len(streams[0])
+            counts["final responses"] += sum(not code.startswith("1") for code in streams[1])
         if "dns" in protocols.split(":"):
             # tshark up to 4.0 prints 1 and 0 in a column, later ones True and False.
             answers = sum(flag in {"1", "True"} for flag in flags)
@@ -127,7 +136,11 @@ def tshark_counts(path: str) -> Counter[str]:
             counts["responses"] += responses
             counts["transactions"] += queries + responses - (0 if told_again else len(answers_to))
         counts["requests"] += len(methods)
-        counts["final responses"] += sum(code == "101" or not code.startswith("1") for code in codes)
+        # The response after an upgrade to HTTP/2 is the one that answers.
+        final = [
+            code for code in codes if not code.startswith("1") or (code == "101" and "http2" not in protocols)
+        ]
+        counts["final responses"] += len(final)
     return +counts
 
 
@@ -150,7 +163,7 @@ def test_dns_and_http_transactions_are_as_many_as_tshark_counts() -> None:
         path: {name for event in of(FLOW, events) for name in get(event, "netflight.flow.protocols") or ()}
         for path, events in decoded().items()
     }
-    chosen = [path for path, names in spoken.items() if names & {"dns", "http"}]
+    chosen = [path for path, names in spoken.items() if names & {"dns", "http", "http2"}]
     assert not any(our_counts(decoded()[path]) for path in paths() if path not in chosen)
     with ThreadPoolExecutor(2) as pool:
         theirs = dict(zip(chosen, pool.map(tshark_counts, chosen), strict=True))
@@ -180,20 +193,31 @@ def told(capture: str, dataset: str, fields: tuple[str, ...]) -> dict[Ends, set[
         ends = ends_of(event)
         for field in fields if ends else ():
             value = get(event, field)
+            if (
+                field == "url.original" and value is not None
+            ):  # theirs begin with the host, and its port unless 80
+                domain, port = get(event, "url.domain") or "", get(event, "url.port")
+                value = [f"{domain}{value}", f"{domain}:{port}{value}", value]
+            if field == "dns.answers":
+                value = [part for answer in value or () for part in (answer["name"], answer.get("data"))]
             values = value if isinstance(value, list) else [] if value is None else [value]
             found[ends or frozenset()].update(str(item).lower() for item in values)
     return found
 
 
 ARKIME = {
-    "tls.ja3": (TLS, ("tls.client.ja3", "related.hash")),
-    "tls.ja3s": (TLS, ("tls.server.ja3s", "related.hash")),
-    "tls.ja4": (TLS, ("netflight.tls.client.ja4", "related.hash")),
+    "tls.ja3": (TLS, ("tls.client.ja3",)),
+    "tls.ja3s": (TLS, ("tls.server.ja3s",)),
+    "tls.ja4": (TLS, ("netflight.tls.client.ja4",)),
     "ssh.hassh": (SSH, ("netflight.ssh.client.hassh",)),
     "ssh.hasshServer": (SSH, ("netflight.ssh.server.hassh",)),
     "http.method": (HTTP, ("http.request.method",)),
     "http.statuscode": (HTTP, ("http.response.status_code",)),
     "http.useragent": (HTTP, ("user_agent.original",)),
+    "http.uri": (HTTP, ("url.original", "url.domain")),
+    "http.xffIp": (HTTP, ("network.forwarded_ip", "related.ip")),
+    "http.user": (HTTP, ("user.name", "url.username")),
+    "dns.hosts": (DNS, ("dns.question.name", "dns.answers")),
     "dns.name": (DNS, ("dns.question.name",)),
     "dns.type": (DNS, ("dns.question.type",)),
     "dns.response_code": (DNS, ("dns.response_code",)),
@@ -209,12 +233,22 @@ def arkime_sessions() -> Iterator[tuple[str, Ends, dict[str, Any]]]:
                 yield name, frozenset((end["ip"], end["port"]) for end in ends), session
 
 
+# What they say otherwise: the root, the names of codes, names decoded that are told as on the wire.
+OUR_WORDS = {
+    "<root>": ".",
+    "notimpl": "notimp",
+    "badsig_vers": "badvers",
+    "όβλοσ.com": "xn--nxasmq5b.com",
+    "уаноо.қаз": "xn--80a0adav.xn--80ao21a",
+}
+
+
 def wanted_of(session: dict[str, Any], field: str) -> Iterator[str]:
     part, name = field.split(".")
     for item in session.get(part, []) if part == "dns" else [session.get(part, {})]:
         value = item.get(name, [])
         for each in value if isinstance(value, list) else [value]:
-            yield str(each).lower()
+            yield OUR_WORDS.get(str(each).lower(), str(each).lower())
 
 
 def test_arkime_s_expectations() -> None:
@@ -232,33 +266,22 @@ def test_arkime_s_expectations() -> None:
             misses += [(name, field, value) for value in wanted if value not in ours]
     assert counts.total() > 550
     assert sorted(set(misses)) == sorted(EXPLAINED)
-    assert 1 - len(misses) / counts.total() > 0.95
+    wrong = Counter(field for _, field, _ in misses)
+    assert {field for field in wrong if counts[field] > 10 and wrong[field] / counts[field] > 0.03} == set()
 
 
-OPENVPN = "openvpn_synthetic.pcap"
 EXPLAINED: list[Miss] = [
-    # a TLS handshake inside OpenVPN's control channel is not decoded
-    (OPENVPN, "tls.ja3", "feb53fe05f3e7852942a6e3cb98e8b45"),
-    (OPENVPN, "tls.ja3s", "5397c414a9ebeaff1bf18b70ca22eaa0"),
-    (OPENVPN, "tls.ja4", "q12d030200_f81807f6db74_b9a491fefe05"),
-    (OPENVPN, "tls.ja4", "t12d030200_f81807f6db74_b9a491fefe05"),
-    # HTTP/2 is not HTTP/1, and its preface is no request
+    # the preface of HTTP/2 is no request; the request here begins in a segment with it and goes on in others, where
+    # tshark loses it, so that the response stands alone
     ("arkime_synthetic.pcap", "http.method", "pri"),
-    ("http2-nghttp2.pcap", "http.method", "get"),
+    ("arkime_synthetic.pcap", "http.uri", "*"),
     ("http2-nghttp2.pcap", "http.method", "pri"),
-    ("http2-nghttp2.pcap", "http.statuscode", "200"),
-    ("http2-nghttp2.pcap", "http.useragent", "nghttp2/1.41.0"),
+    ("http2-nghttp2.pcap", "http.uri", "*"),
     # an interim response has no event; an empty header no field
     ("http-100-continue.pcap", "http.statuscode", "100"),
     ("http-empty-useragent.pcap", "http.useragent", ""),
-    # the root is "." and names stay as on the wire; codes have IANA's names
-    ("arkime_synthetic.pcap", "dns.name", "<root>"),
-    ("cloudshark-dtls1.pcap", "dns.name", "<root>"),
-    ("dns-dnskey.pcap", "dns.name", "<root>"),
-    ("arkime_synthetic.pcap", "dns.name", "όβλοσ.com"),
-    ("dns-punycode.pcap", "dns.name", "уаноо.қаз"),
-    ("dns-update.pcap", "dns.response_code", "notimpl"),
-    ("arkime_synthetic.pcap", "dns.response_code", "badsig_vers"),  # BADVERS
+    # 10.000.000.03 on the wire, which is no address
+    ("http-xff.pcap", "http.xffIp", "10.0.0.3"),
 ]
 
 
@@ -278,15 +301,12 @@ def test_arkime_s_http_hosts() -> None:
     assert misses == EXPLAINED_HOSTS
 
 
-EXPLAINED_HOSTS = {
-    (OPENVPN, "arkime.test"),
-    ("http2-nghttp2.pcap", "nghttp2.org"),
-}
+EXPLAINED_HOSTS: set[tuple[str, str]] = set()
 
 JA4 = {
-    "ja4": (TLS, ("netflight.tls.client.ja4", "related.hash")),
-    "ja3": (TLS, ("tls.client.ja3", "related.hash")),
-    "server_name": (TLS, ("tls.client.server_name", "related.hosts")),
+    "ja4": (TLS, ("netflight.tls.client.ja4",)),
+    "ja3": (TLS, ("tls.client.ja3",)),
+    "server_name": (TLS, ("tls.client.server_name",)),
     "hassh": (SSH, ("netflight.ssh.client.hassh",)),
     "hassh_server": (SSH, ("netflight.ssh.server.hassh",)),
 }

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from producers.decoders import tshark
 from runtime.errors import CaptureError, DecoderError
 from schemas.events import Event
-from tests.decoding import FLOW, check, decode
+from tests.decoding import FLOW, Decoded, check, decode
 from tests.packets import enhanced, ethernet, interface, ip, option, pcap, section, tcp, udp
 
 pytestmark = [
@@ -197,6 +199,128 @@ def test_hostile_http_heads_make_valid_events(tmp_path: Path) -> None:
     assert [event["url"]["path"] for event in http if event["source"]["port"] == 40_005] == ["*", "/2", "/3"]
     assert {event["source"]["port"] for event in http} >= {40_000, 40_001, 40_002, 40_004, 40_005}
     assert all(0 <= event["url"]["port"] <= 65_535 for event in http)
+
+
+def stream(port: int, *segments: bytes, begin: int = 0) -> list[tuple[int, bytes, int]]:
+    """The packets of a client that sends these segments to a port."""
+    packets, sequence = [], 1
+    for number, data in enumerate(segments):
+        frame = ethernet(ip("192.0.2.1", "192.0.2.2", 6, tcp(41_000 + begin, port, 24, sequence, data)))
+        packets.append((SECOND + number * 1000, frame, len(frame)))
+        sequence += len(data)
+    return packets
+
+
+def pieces(data: bytes, size: int = 1400) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def of(dataset: str, decoded: Decoded) -> list[Event]:
+    return [event for event in decoded.events if event["event"]["dataset"] == f"network_traffic.{dataset}"]
+
+
+def test_endless_heads_and_targets_are_bounded(tmp_path: Path) -> None:
+    """A megabyte of target, of Host, of header fields that never end, of header fields of one name."""
+    request = b"GET /x HTTP/1.1\r\nHost: a.example\r\n"
+    heads = [
+        b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: " + b"h." * 32_768 + b"\r\n\r\n",
+        request + b"".join(b"X-%d: y\r\n" % number for number in range(60_000)),
+        request + b"X-Forwarded-For: 192.0.2.9\r\n" * 20_000 + b"\r\n",
+        request + b"Authorization: Basic " + b"QUFB" * 100_000 + b"\r\n\r\n",
+    ]
+    packets = [
+        packet for number, head in enumerate(heads) for packet in stream(80, *pieces(head), begin=number)
+    ]
+    (tmp_path / "endless.pcap").write_bytes(pcap(packets))
+    decoded = decode([tmp_path / "endless.pcap"])
+    check(decoded)
+    assert decoded.outcome.telemetry.labels("undecoded") == {}
+    assert decoded.outcome.errors == []
+    assert all(len(orjson.dumps(event)) < 100_000 for event in decoded.events)
+    cut_short = [event for event in decoded.events if "truncated" in event["netflight"].get("field", {})]
+    named = {name for event in cut_short for name in event["netflight"]["field"]["truncated"]}
+    assert "url.domain" in named
+
+
+NAMES = [
+    b'a"b\\c',
+    b"a\r\nb",
+    b"\0\0\0",
+    b"\xff\xfe\xed\xa0\x80",
+    b"\x1b[31m",
+    b"x" * 16_000,
+    b"\xe2\x80\xae",
+    b"",
+]
+
+
+def server_hello_request(name: bytes) -> bytes:
+    """A client hello that asks for a name, in records of at most 16 KiB."""
+    said = pack(">HHHBH", 0, len(name) + 5, len(name) + 3, 0, len(name)) + name
+    body = b"\3\3" + bytes(32) + b"\0\0\2\x13\1\1\0" + pack(">H", len(said)) + said
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"".join(b"\x16\3\1" + pack(">H", len(piece)) + piece for piece in pieces(message, 16_000))
+
+
+def test_names_of_any_bytes_make_valid_events(tmp_path: Path) -> None:
+    packets = []
+    for number, name in enumerate(NAMES):
+        host = b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nUser-Agent: " + name + b"\r\n\r\n"
+        packets += stream(80, *pieces(host), begin=number)
+        packets += stream(443, *pieces(server_hello_request(name)), begin=number)
+        label = name[:63]
+        query = pack(">6H", number, 0x0100, 1, 0, 0, 0) + bytes([len(label)]) + label + b"\0\0\1\0\1"
+        frame = ethernet(ip("192.0.2.1", "192.0.2.53", 17, udp(42_000 + number, 53, query)))
+        packets.append((SECOND, frame, len(frame)))
+    (tmp_path / "names.pcap").write_bytes(pcap(packets))
+    decoded = decode([tmp_path / "names.pcap"])
+    check(decoded)
+    assert decoded.outcome.telemetry.labels("undecoded") == {}
+    assert (len(of("tls", decoded)), len(of("dns", decoded))) == (len(NAMES), len(NAMES))
+    assert len(of("http", decoded)) >= len(NAMES)
+    assert len(of("tls", decoded)[5]["tls"]["client"]["server_name"]) == 8191
+
+
+def test_compression_loops_and_cut_messages_are_told_as_far_as_they_go(tmp_path: Path) -> None:
+    header = pack(">6H", 7, 0x8180, 1, 2, 0, 0)
+    loops = [b"\xc0\x0c\0\1\0\1", b"\1a\xc0\x0c\0\1\0\1", b"\xff\xff\0\1\0\1", b"\x3f" + b"a" * 20, b""]
+    packets = []
+    for number, question in enumerate(loops):
+        message = header + question + question
+        for port in (53, 5353):
+            frame = ethernet(ip("192.0.2.53", "192.0.2.1", 17, udp(port, 43_000 + number, message)))
+            packets.append((SECOND, frame, len(frame)))
+    whole = server_hello_request(b"a.example")
+    for number in range(len(whole)):  # cut anywhere: the record says it is whole
+        short = b"\x16\3\1" + pack(">H", number) + whole[5 : 5 + number]
+        packets += stream(443, short, begin=number)
+    (tmp_path / "loops.pcap").write_bytes(pcap(packets))
+    decoded = decode([tmp_path / "loops.pcap"])
+    check(decoded)
+    assert decoded.outcome.telemetry.labels("undecoded") == {}
+    assert of("dns", decoded)
+    assert of("tls", decoded)
+
+
+def test_hostile_frames_of_http2_make_valid_events(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4\0\0\0\0\0"
+    packets = []
+    for number in range(60):
+        frames = b""
+        for _ in range(8):
+            body = chance.choice([chance.randbytes(chance.randrange(60)), b"\x82\x86\x84\x41\1a"])
+            head = len(body).to_bytes(3, "big") + bytes(
+                [chance.choice([1, 5, 9, 0]), chance.choice([4, 0, 5, 45])]
+            )
+            frames += head + pack(">I", chance.randrange(4)) + body
+        packets += stream(chance.choice([80, 9999]), preface, frames, begin=number)
+    (tmp_path / "frames.pcap").write_bytes(pcap(packets))
+    decoded = decode([tmp_path / "frames.pcap"])
+    check(decoded)
+    assert decoded.outcome.telemetry.labels("undecoded") == {}
+    assert of("http", decoded)
 
 
 def flow_facts(event: Event) -> Event:

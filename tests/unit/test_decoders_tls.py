@@ -229,3 +229,38 @@ def test_any_damage_to_a_certificate_leaves_its_hashes(seed: int) -> None:
     fields = certificate_fields(bytes(der), "server")
     assert {f"tls.server.hash.{kind}" for kind in ("md5", "sha1", "sha256")} <= set(fields)
     orjson.dumps(fields)
+
+
+def test_a_further_hello_that_differs_is_told_too() -> None:
+    retry = handshake(2, version="0x0303", random=RETRY)
+    parts = shaken(
+        (handshakes(hello(ja3="00" * 16)), True),
+        (handshakes(retry), False),
+        (handshakes(hello(ja3="00" * 16)), True),
+        (handshakes(hello(ja3="11" * 16)), True),
+        (handshakes(SERVER_HELLO), False),
+        (CIPHERED, True),
+        (CIPHERED, False),
+    )
+    first, second = decoder("tls").tellings(list(parts))
+    assert first == list(parts)
+    told = [event("tls", parts=tuple(each))["tls"] for each in (first, second)]
+    assert [each["client"]["ja3"] for each in told] == ["00" * 16, "11" * 16]
+    assert [each["established"] for each in told] == [True, True]
+
+
+def test_messages_without_records_on_udp_are_quic_s() -> None:
+    on = flow("udp", 443)
+    (bare,) = units("tls", {"tls.handshake": hello()}, place(on), "tls")
+    assert (bare.protocol, bare.fields["netflight.tls.client.ja4"][0]) == ("quic", "q")
+    assert "established" not in event("tls", parts=(bare,))["tls"]
+    (inside,) = units("tls", handshakes(hello()), place(on), "tls")  # as OpenVPN carries it
+    assert (inside.protocol, inside.fields["netflight.tls.client.ja4"][0]) == ("tls", "q")
+
+
+def test_the_curve_is_the_server_s() -> None:
+    shared = handshake(2, version="0x0303", extensions={"tls.handshake.extensions_key_share_group": "29"})
+    assert event("tls", parts=read(handshakes(shared), forward=False))["tls"]["curve"] == "x25519"
+    older = handshake(12, server_named_curve="0x0017")
+    parts = read(handshakes(SERVER_HELLO, older), forward=False)
+    assert event("tls", parts=parts)["tls"]["curve"] == "secp256r1"

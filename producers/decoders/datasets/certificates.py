@@ -21,6 +21,15 @@ _MALFORMED = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
+# ECS's names of the parts of a name.
+_ATTRIBUTES = {
+    "common_name": NameOID.COMMON_NAME,
+    "country": NameOID.COUNTRY_NAME,
+    "locality": NameOID.LOCALITY_NAME,
+    "organization": NameOID.ORGANIZATION_NAME,
+    "organizational_unit": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "state_or_province": NameOID.STATE_OR_PROVINCE_NAME,
+}
 
 
 @lru_cache(maxsize=1024)
@@ -41,12 +50,16 @@ def certificate_fields(der: bytes, side: str) -> dict[str, Any]:
             certificate = x509.load_der_x509_certificate(der)
         except _MALFORMED:
             return fields
-        for part in (_serial, _names, _validity, _key, _alternative_names):
+        for part in (_version, _serial, _names, _validity, _key, _alternative_names):
             try:
                 fields |= part(certificate, base)
             except _MALFORMED:
                 continue  # a hostile certificate: its hashes and what did parse are told
     return fields
+
+
+def _version(certificate: x509.Certificate, base: str) -> dict[str, Any]:
+    return {f"{base}.x509.version_number": str(certificate.version.value + 1)}  # v3 is 2 on the wire
 
 
 def _serial(certificate: x509.Certificate, base: str) -> dict[str, Any]:
@@ -60,9 +73,10 @@ def _names(certificate: x509.Certificate, base: str) -> dict[str, Any]:
         text = name.rfc4514_string()
         fields[f"{base}.{role}"] = text
         fields[f"{base}.x509.{role}.distinguished_name"] = text
-        common = [str(item.value) for item in name.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        if common:
-            fields[f"{base}.x509.{role}.common_name"] = common
+        for attribute, oid in _ATTRIBUTES.items():
+            values = [str(item.value) for item in name.get_attributes_for_oid(oid)]
+            if values:
+                fields[f"{base}.x509.{role}.{attribute}"] = values
     return fields
 
 
@@ -97,6 +111,12 @@ def _key(certificate: x509.Certificate, base: str) -> dict[str, Any]:
             fields[f"{base}.x509.public_key_algorithm"] = name
     if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | dsa.DSAPublicKey):
         fields[f"{base}.x509.public_key_size"] = key.key_size
+    if isinstance(key, rsa.RSAPublicKey):
+        exponent = key.public_numbers().e
+        if exponent < 1 << 63:
+            fields[f"{base}.x509.public_key_exponent"] = exponent
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        fields[f"{base}.x509.public_key_curve"] = key.curve.name
     return fields
 
 

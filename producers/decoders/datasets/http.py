@@ -1,21 +1,72 @@
-"""HTTP/1: targets, hosts and body sizes."""
+"""HTTP/1 and HTTP/2: targets, hosts, body sizes, who logs in."""
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from producers.decoders.authorization import authorization, user_info
 from producers.decoders.base import Decoder
 from producers.decoders.convert import ip, number
+from producers.decoders.datasets.http2 import Head, Heads
+from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
+from schemas.model import Dataset
+
+# The fields of HTTP/1's columns that HTTP/2 has as header fields of these names.
+_COLUMNS = {
+    ":method": "http.request.method",
+    ":path": "http.request.uri",
+    ":status": "http.response.code",
+    "content-type": "http.content_type",
+    "content-length": "http.content_length_header",
+    "user-agent": "http.user_agent",
+    "referer": "http.referer",
+    "server": "http.server",
+    "location": "http.location",
+    "x-forwarded-for": "http.x_forwarded_for",
+    "authorization": "http.authorization",
+    "proxy-authorization": "http.proxy_authorization",
+    "host": "http.host",
+    ":authority": "http.host",
+}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# URLs of other places, which may have somebody's password in them.
+_MAY_HAVE_PASSWORDS = (
+    "http.request.referrer",
+    "http.response.headers.location",
+    "netflight.http.response.location",
+)
+_UPGRADED = 101
+_MAX_HOPS = 32
+_H2C = "h2c"
+# Stream 1 of a connection that began as HTTP/1 answers the request that asked for the upgrade (RFC 7540, 3.2).
+_UPGRADED_STREAM = 1
+
+
+class _Target(NamedTuple):
+    """The parts of a request's target, and what stands before the @ of its authority.
+
+    `absolute` says that it names its host itself, as requests to proxies do.
+    """
+
+    scheme: str
+    authority: str
+    rest: str
+    user_info: str = ""
+    absolute: bool = False
 
 
 class HttpDecoder(Decoder):
-    """Units of HTTP/1 messages. Responses meet requests in order (RFC 9112, section 9.3.2)."""
+    """Units of messages. Responses meet requests in order (RFC 9112, section 9.3.2), or by stream."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self._heads = Heads()
 
     def extra_fields(self) -> frozenset[str]:
-        """The parts of a head from which host, version and sizes come."""
+        """The parts of a head from which host, version, sizes and users come."""
         return frozenset(
             {
                 "http.request.version",
@@ -24,84 +75,156 @@ class HttpDecoder(Decoder):
                 "http.content_length_header",
                 "http.chunk_size",
                 "http.x_forwarded_for",
+                "http.authorization",
+                "http.proxy_authorization",
+                "http.upgrade",
             }
         )
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
-        """One unit per message head; continuation data is none."""
+        """One unit per message head; continuation data and trailers are none."""
+        if protocol == "http2":
+            for head in self._heads.read(layer, place):
+                yield from self._stream(head)
+            return
         columns = self.columns(layer)
         role = self.role(columns, place)
-        if role is None:
-            return
-        fields = self.read(columns, role)
-        version = _first(columns, f"http.{role.name.lower()}.version")
-        if version.startswith("HTTP/"):
-            fields["http.version"] = version.removeprefix("HTTP/")
-        size = _body_size(columns)
-        if size is not None:
-            fields[f"http.{role.name.lower()}.body.bytes"] = size
-        unit = Unit(role, fields, place, protocol)
-        if role is Role.REQUEST:
-            _target(unit, columns, place)
-        else:
-            # An interim response (RFC 9110, section 15.2) is followed by the final one.
-            unit.extra = 100 <= fields.get("http.response.status_code", 0) < 200
-            unit.status = "Error" if fields.get("http.response.status_code", 0) >= 400 else "OK"
-        yield unit
+        if role is not None:
+            version = _first(columns, f"http.{role.name.lower()}.version")
+            unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
+            if not version.startswith("HTTP/"):
+                unit.fields.pop("http.version", None)
+            yield unit
 
     def interim(self, response: Unit) -> bool:
-        """Whether a final response is still to come for the same request (but not after 101)."""
-        return bool(response.extra) and response.fields.get("http.response.status_code") != 101
+        """Whether a final response is still to come for the same request."""
+        return bool(response.extra)
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """A response to HEAD has no body, whatever its head says (RFC 9110, section 9.3.2)."""
-        if request and response and fields.get("http.request.method") == "HEAD":
+        if request is None or response is None:
+            return
+        if fields.get("http.request.method") == "HEAD":
             fields["http.response.body.bytes"] = 0
+        if response.fields.get("http.version") == "2" != fields.get("http.version"):
+            fields["http.version"], fields["netflight.http.upgrade"] = "2", _H2C
+
+    def _stream(self, head: Head) -> Iterator[Unit]:
+        headers = head.headers
+        columns = {column: [headers[name]] for name, column in _COLUMNS.items() if headers.get(name)}
+        role = Role.REQUEST if ":method" in headers else Role.RESPONSE if ":status" in headers else None
+        if role is None:
+            return
+        place = head.place
+        if head.pushed:  # the server says what the client would have asked for (RFC 9113, section 8.4)
+            place = place._replace(from_initiator=not place.from_initiator)
+        unit = self._unit(columns, role, place, "2", headers.get(":scheme", ""))
+        unit.key = () if head.stream == _UPGRADED_STREAM else (str(head.stream),)
+        unit.fields["netflight.http.stream"] = head.stream
+        if head.pushed:
+            unit.fields["netflight.http.pushed"] = True
+        if ":protocol" in headers:  # RFC 8441: what the stream is switched to
+            unit.fields["netflight.http.upgrade"] = headers[":protocol"].lower()
+        yield unit
+
+    def _unit(self, columns: Columns, role: Role, place: Place, version: str, scheme: str = "") -> Unit:
+        fields = self.read(columns, role)
+        fields["http.version"] = version
+        size = _body_size(columns)
+        if size is not None:
+            fields[f"http.{role.name.lower()}.body.bytes"] = size
+        unit = Unit(role, fields, place, "http")
+        if role is Role.REQUEST:
+            _read_target(unit, columns, place, scheme)
+            _read_user(unit, columns)
+        else:
+            _read_response(unit, columns)
+        for name in _MAY_HAVE_PASSWORDS:
+            if ":" in user_info(fields.get(name, "")):
+                fields[name] = Secret(fields[name])
+        return unit
 
 
-def _target(unit: Unit, columns: Columns, place: Place) -> None:
+def _read_response(unit: Unit, columns: Columns) -> None:
+    fields = unit.fields
+    code = fields.get("http.response.status_code", 0)
+    upgrade = _first(columns, "http.upgrade").lower() if code == _UPGRADED else ""
+    # An interim response (RFC 9110, section 15.2) is followed by the final one, but after 101 by what follows on it.
+    unit.extra = 100 <= code < 200 and (code != _UPGRADED or upgrade == _H2C)
+    unit.status = "Error" if code >= 400 else "OK"
+    if upgrade:
+        fields["netflight.http.upgrade"] = upgrade
+
+
+def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> None:
     """Read scheme, host, port, path and query off the request's target and Host header (RFC 9112, section 3.2)."""
     fields = unit.fields
-    scheme, authority, rest = _split_target(
-        fields.get("url.original", ""), fields.get("http.request.method", "")
-    )
-    host, port = _split_host(_first(columns, "http.host") or authority)
-    rest, _, query = rest.partition("?")
+    target = _split_target(fields.get("url.original", ""), fields.get("http.request.method", ""))
+    scheme = scheme or target.scheme
+    named = _first(columns, "http.host")
+    host, port = _split_host(named.rpartition("@")[2] or target.authority)
+    rest, _, query = target.rest.partition("?")
     path = rest.partition("#")[0]
     _put(fields, "url.path", path)
     _put(fields, "url.query", query)
     _put(fields, "url.extension", _extension(path))
     _put(fields, "url.domain", host)
     fields["url.scheme"] = scheme
-    if port is None and place.flow is not None:
+    if port is None and target.absolute:
+        port = _DEFAULT_PORTS.get(scheme)
+    elif port is None and place.flow is not None:
         port = place.flow.destination_port if place.from_initiator else place.flow.source_port
     if port is not None:
         fields["url.port"] = port
     if host and path:
         shown = f"[{host}]" if ":" in host else host
-        where = shown if port in (None, 80) else f"{shown}:{port}"
+        where = shown if port in (None, _DEFAULT_PORTS.get(scheme, 80)) else f"{shown}:{port}"
         fields["url.full"] = f"{scheme}://{where}{path}" + (f"?{query}" if query else "")
     if host:
         unit.hosts = [host]
         address = ip(host)
         unit.addresses = [address] if address else []
-    forwarded = ip(_first(columns, "http.x_forwarded_for").partition(",")[0].strip())
-    if forwarded:
-        fields["network.forwarded_ip"] = forwarded
+    hops = [
+        ip(text.strip()) for text in ",".join(columns.get("http.x_forwarded_for", [])).split(",")[:_MAX_HOPS]
+    ]
+    if hops[0]:  # the client; the others are proxies
+        fields["network.forwarded_ip"] = hops[0]
+    unit.addresses += [hop for hop in hops if hop]
+    for said in filter(None, (target.user_info, user_info(named))):
+        user, _, secret = said.partition(":")
+        _put(fields, "url.username", user)
+        if secret:
+            fields["url.original"] = Secret(fields.get("url.original", ""))
+            fields["url.password"] = Secret(secret)
+            unit.credentials.append(Credentials(user, secret, "URL"))
 
 
-def _split_target(target: str, method: str) -> tuple[str, str, str]:
-    """Scheme, authority and the rest of a request target in any of its four forms."""
+def _read_user(unit: Unit, columns: Columns) -> None:
+    """Tell the scheme and the user of Authorization, else of Proxy-Authorization, and what either shows in clear."""
+    for name in ("http.authorization", "http.proxy_authorization"):
+        for text in columns.get(name, [])[:1]:
+            said = authorization(text, proxy=name == "http.proxy_authorization")
+            if said.scheme:
+                unit.fields.setdefault("netflight.http.authentication", said.scheme)
+            if said.user:
+                unit.fields.setdefault("user.name", said.user)
+            if said.credentials is not None:
+                unit.credentials.append(said.credentials)
+
+
+def _split_target(target: str, method: str) -> _Target:
+    """A request target in any of its four forms."""
     if method == "CONNECT":
-        return "http", target, ""
+        return _Target("http", target.rpartition("@")[2], "", user_info(target))
     if "://" in target[:16]:
         try:
             parts = urlsplit(target)
         except ValueError:
-            return "http", "", target
+            return _Target("http", "", target.replace(f"{user_info(target)}@", ""), user_info(target))
         rest = parts.path + (f"?{parts.query}" if parts.query else "")
-        return parts.scheme.lower(), parts.netloc.rpartition("@")[2], rest
-    return "http", "", target
+        authority = parts.netloc.rpartition("@")[2]
+        return _Target(parts.scheme.lower(), authority, rest, user_info(target), absolute=True)
+    return _Target("http", "", target)
 
 
 def _split_host(text: str) -> tuple[str, int | None]:

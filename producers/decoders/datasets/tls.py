@@ -1,4 +1,4 @@
-"""TLS, DTLS and the hellos in QUIC: the parts of a handshake, and what they tell together."""
+"""TLS, DTLS and the hellos in QUIC and others: the parts of a handshake, and what they tell together."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,9 +11,8 @@ from producers.decoders.tables import name_of, name_or_number
 from producers.decoders.tree import Tree, collect, find_all, holders, texts
 from producers.decoders.unit import Place, Role, Unit
 
-CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 1, 2, 11
+CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE = 1, 2, 11, 12
 CHANGE_CIPHER_SPEC, ALERT, APPLICATION_DATA = "20", "21", "23"
-_TRANSPORT = {"tls": "t", "dtls": "d", "quic": "q"}
 _PRE_SHARED_KEY = "41"
 # The random of a server hello that asks for another client hello (RFC 8446, section 4.1.3).
 _RETRY = "cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c"
@@ -35,7 +34,9 @@ class TlsDecoder(Decoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """Yield one part for each telling handshake message or record of the layer."""
-        prefix = "dtls" if protocol == "dtls" else "tls"
+        prefix = protocol
+        if _in_quic(layer, protocol, place):
+            protocol = "quic"
         for message in find_all(layer, f"{prefix}.handshake"):
             kind = number(str(message.get(f"{prefix}.handshake.type")))
             if kind == CLIENT_HELLO:
@@ -44,6 +45,8 @@ class TlsDecoder(Decoder):
                 yield self._server_hello(message, prefix, protocol, place)
             elif kind == CERTIFICATE:
                 yield from self._certificates(message, prefix, protocol, place)
+            elif kind == SERVER_KEY_EXCHANGE:
+                yield from self._key_exchange(message, prefix, protocol, place)
         yield from self._records(layer, prefix, protocol, place)
 
     def told_all(self, parts: list[Unit]) -> bool:
@@ -51,6 +54,20 @@ class TlsDecoder(Decoder):
         if any(unit.extra.fatal for unit in parts):
             return True
         return _established(parts)
+
+    def tellings(self, parts: list[Unit]) -> Iterator[list[Unit]]:
+        """The whole connection, and once more with each further client hello that differs from those before it.
+
+        So it is where the server asks for another hello (RFC 8446, section 4.1.4): their fingerprints differ.
+        """
+        yield parts
+        hellos = [unit for unit in parts if unit.extra.kind == "client_hello"]
+        others = [unit for unit in parts if unit.extra.kind != "client_hello"]
+        seen = [unit.hashes for unit in hellos[:1]]
+        for hello in hellos[1:]:
+            if hello.hashes not in seen:
+                seen.append(hello.hashes)
+                yield [hello, *others]
 
     def client_is_initiator(self, parts: list[Unit]) -> bool:
         """The client is who sent the client hello, or did not send the server hello."""
@@ -65,7 +82,10 @@ class TlsDecoder(Decoder):
         kinds = {unit.extra.kind: unit.extra for unit in parts}
         server, client = kinds.get("server_hello"), kinds.get("client_hello")
         established = _established(parts)
-        fields["tls.established"] = established
+        if any(
+            unit.protocol != "quic" for unit in parts
+        ):  # QUIC's records are its own: the quic dataset tells
+            fields["tls.established"] = established
         self._read_certificates(parts, fields)
         if server is not None:
             echoed = bool(client and client.session and client.session == server.session)
@@ -102,7 +122,7 @@ class TlsDecoder(Decoder):
         ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
         alpn = columns.get(f"{hs}.extensions_alpn_str", [""])[0]
         hello = ClientHello(
-            transport=_TRANSPORT[protocol],
+            transport=_transport(prefix, place),
             version=next(iter(_numbers(columns.get(f"{hs}.version"))), 0),
             supported_versions=_numbers(columns.get(f"{hs}.extensions.supported_version")),
             ciphers=ciphers,
@@ -131,7 +151,7 @@ class TlsDecoder(Decoder):
     def _server_hello(self, message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
         hs = f"{prefix}.handshake"
         names = ("ciphersuite", "extension.type", "extensions.supported_version", "extensions_alpn_str")
-        rest = ("session_id", "ja3s", "version", "random")
+        rest = ("session_id", "ja3s", "version", "random", "extensions_key_share_group")
         columns = collect(message, frozenset(f"{hs}.{name}" for name in names + rest))
         if columns.get(f"{hs}.random") == [_RETRY]:
             return Unit(Role.PART, {}, place, protocol, extra=_Part("hello_retry_request"))
@@ -144,6 +164,9 @@ class TlsDecoder(Decoder):
         ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
         if ciphers:
             fields["tls.cipher"] = name_of("tls_cipher", ciphers[0]) or f"0x{ciphers[0]:04X}"
+        groups = _numbers(columns.get(f"{hs}.extensions_key_share_group"))
+        if groups:
+            fields["tls.curve"] = name_or_number("tls_group", groups[0])
         agreed = columns.get(f"{hs}.extensions_alpn_str", [""])[0]
         if agreed:
             fields["tls.next_protocol"] = agreed
@@ -166,6 +189,13 @@ class TlsDecoder(Decoder):
         part = _Part("certificate", chain=tuple(chain))
         yield Unit(Role.PART, {}, place, protocol, hashes=[digest], extra=part)
 
+    def _key_exchange(self, message: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
+        """The curve of the server's key (RFC 8422, section 5.4); later versions name it in the hello."""
+        curve = f"{prefix}.handshake.server_named_curve"
+        for group in _numbers(collect(message, frozenset({curve})).get(curve))[:1]:
+            fields = {"tls.curve": name_or_number("tls_group", group)}
+            yield Unit(Role.PART, fields, place, protocol, extra=_Part("key_exchange"))
+
     def _records(self, layer: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
         for record in holders(layer, f"{prefix}.record.content_type"):
             for content in texts(record[f"{prefix}.record.content_type"])[:1]:
@@ -175,6 +205,19 @@ class TlsDecoder(Decoder):
                     part = _alert(record, prefix)
                     if part is not None:
                         yield Unit(Role.PART, {}, place, protocol, extra=part)
+
+
+def _in_quic(layer: Tree, protocol: str, place: Place) -> bool:
+    """Whether a layer is of QUIC, which carries messages without records (RFC 9001, section 4)."""
+    on_udp = place.flow is not None and place.flow.transport == "udp"
+    return on_udp and protocol == "tls" and f"{protocol}.record" not in layer
+
+
+def _transport(prefix: str, place: Place) -> str:
+    """JA4's letter of what carries the hello; TLS in whatever else is carried by UDP counts as QUIC, as Arkime does."""
+    if prefix == "dtls":
+        return "d"
+    return "q" if place.flow is not None and place.flow.transport == "udp" else "t"
 
 
 def _established(parts: list[Unit]) -> bool:
