@@ -50,6 +50,17 @@ class EventBuilder:
         """The event of credentials that a unit shows."""
         return self._of_units(self._credentials, (unit,), credentials.fields(), "", forward=True)
 
+    def notice(self, name: str, units: Sequence[Unit], *, forward: bool = True) -> Event:
+        """The event that units make for a dataset that no decoder reads; `forward`: the initiator is the client.
+
+        Units stand at the first and the last packet, so packets are not counted.
+        """
+        fields = {name: value for unit in reversed(units) for name, value in unit.fields.items()}
+        event = self._of_units(datasets()[name], units, fields, "", forward=forward)
+        for end in (*_ENDS, *_COPIES.values(), "network"):
+            event.get(end, {}).pop("packets", None)
+        return event
+
     def _of_units(
         self,
         dataset: Dataset,

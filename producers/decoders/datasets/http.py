@@ -62,10 +62,10 @@ class HttpDecoder(Decoder):
 def _target(unit: Unit, columns: Columns, place: Place) -> None:
     """Read scheme, host, port, path and query off the request's target and Host header (RFC 9112, section 3.2)."""
     fields = unit.fields
-    scheme, authority, rest = _split_target(
+    scheme, authority, rest = split_target(
         fields.get("url.original", ""), fields.get("http.request.method", "")
     )
-    host, port = _split_host(_first(columns, "http.host") or authority)
+    host, port = host_and_port(_first(columns, "http.host") or authority)
     rest, _, query = rest.partition("?")
     path = rest.partition("#")[0]
     _put(fields, "url.path", path)
@@ -90,7 +90,7 @@ def _target(unit: Unit, columns: Columns, place: Place) -> None:
         fields["network.forwarded_ip"] = forwarded
 
 
-def _split_target(target: str, method: str) -> tuple[str, str, str]:
+def split_target(target: str, method: str) -> tuple[str, str, str]:
     """Scheme, authority and the rest of a request target in any of its four forms."""
     if method == "CONNECT":
         return "http", target, ""
@@ -104,7 +104,7 @@ def _split_target(target: str, method: str) -> tuple[str, str, str]:
     return "http", "", target
 
 
-def _split_host(text: str) -> tuple[str, int | None]:
+def host_and_port(text: str) -> tuple[str, int | None]:
     """`host`, `host:port`, `[v6]:port` or a bare IPv6 address as the host and the port."""
     text = text.strip()
     if text.startswith("["):
