@@ -18,7 +18,7 @@ from producers.files.heads import (
     parameters,
     url_name,
 )
-from producers.files.multipart import parts_of
+from producers.files.multipart import Part, parts_of
 
 _MAX_HEAD = 65_536
 _MAX_WAITING = 100  # requests without a response
@@ -67,6 +67,7 @@ class _Side:
         self.state = _In.HEAD
         self.buffer = bytearray()
         self.left = 0
+        self.lost = False  # since the last head
         self.message: _Message | None = None
 
 
@@ -101,9 +102,7 @@ class HttpConversation:
         if message is not None:
             message.body.gap(size if known else side.left)
         if not known or message is None:
-            self._finish(forward, side, spot, whole=False)
-            side.buffer.clear()
-            side.state = _In.LOST
+            self._lose(forward, side, spot)
         elif side.state is not _In.UNTIL_CLOSE:
             side.left -= size
             if not side.left:
@@ -199,12 +198,15 @@ class HttpConversation:
         words, fields = first.decode("utf-8", "replace").split(None, 2), header_fields(lines)
         if head.startswith(b"HTTP/"):
             self._client = not forward
+            if side.lost:  # and with it who knows how many responses: this one answers what was asked last
+                self._requests = deque(list(self._requests)[-1:], maxlen=_MAX_WAITING)
             self._response(side, int(words[1]), fields, spot)
         else:
             self._client = forward
             request = _Request(words[0], words[1], fields.get("host", ""))
             self._requests.append(request)
             self._begin(side, request, fields, spot, sized=True)
+        side.lost = False
         return data[end.end() - before :]
 
     def _response(self, side: _Side, status: int, fields: Fields, spot: Spot) -> None:
@@ -245,7 +247,7 @@ class HttpConversation:
         """What comes is no HTTP, or too much: go on where a packet begins with a head."""
         self._finish(forward, side, spot, whole=False)
         side.buffer.clear()
-        side.state = _In.LOST
+        side.state, side.lost = _In.LOST, True
 
     def _finish(self, forward: bool, side: _Side, spot: Spot, *, whole: bool) -> None:  # noqa: FBT001  # as above
         """Tell the body that is being read, if there is one, and await the next head."""
@@ -258,7 +260,7 @@ class HttpConversation:
             body.gap(side.left)
         side.left = 0
         message.last = max(message.last, spot) if whole else message.last
-        if (body.seen or body.missing) and media_type(message.fields) != _FORM:
+        if body.seen and media_type(message.fields) != _FORM:
             for file in self._files(message, to_client=to_client, whole=whole):
                 self._tools.tell(file)
         body.close()
@@ -268,7 +270,7 @@ class HttpConversation:
         body, fields = message.body, message.fields
         if isinstance(body, KeptBody) and body.data is not None:
             boundary = parameters(fields["content-type"]).get("boundary", "")
-            parts = [part for part in parts_of(body.data, body.holes, boundary) if "filename" in part.said]
+            parts = [part for part in parts_of(body.data, body.holes, boundary) if _is_file(part)]
             files = [
                 self._file(message, part.fields, part.content(), to_client=to_client, whole=part.complete)
                 for part in parts
@@ -302,6 +304,11 @@ class HttpConversation:
             declared=media_type(fields),
             fields=_url(message.request, self._port),
         )
+
+
+def _is_file(part: Part) -> bool:
+    """Whether a form's part is a file; a browser sends one without name and content where none was chosen."""
+    return "filename" in part.said and bool(part.said["filename"] or part.data)
 
 
 def _is_whole(content_range: str) -> bool:

@@ -70,6 +70,14 @@ class Stream:
         while self._held and (self._size > self._max_held or len(self._held) > MAX_SEGMENTS):
             yield from self._leap()
 
+    def acknowledged(self, number: int) -> Iterator[bytes | int]:
+        """Yield what is held behind holes that the other side has all the same: the capture has lost them.
+
+        `number` is an acknowledgement that came with payload, so that packets swapped on their way make no holes.
+        """
+        while self._held and self._held[0][0] <= self._place(number):
+            yield from self._leap()
+
     def finish(self, sequence: int) -> None:
         """Told that the stream ends before the byte at `sequence`, where the FIN stands."""
         end = self._place(sequence)

@@ -326,6 +326,10 @@ class _Reading:
         if flags & _SYN:
             sequence += 1
         stream = self._watch.stream(known, int(facts["uid"]), facts, forward=forward)
+        other = known.streams.get(not forward)
+        if length > 0 and other is not None and flags & _ACK:
+            for piece in other.acknowledged(int(facts["acknowledgement"])):
+                self._watch.take(known, forward=not forward, piece=piece, spot=spot)
         if length > 0:
             block = self._block
             begin = int(block.offset[index]) + int(facts["payload"])
