@@ -10,6 +10,7 @@ needs=(
   ethtool:ethtool ifconfig:net-tools iodine:iodine ip:iproute2 named:bind9 nginx:nginx-light
   nmap:nmap openssl:openssl ping:iputils-ping scp:openssh-client sshd:openssh-server sshpass:sshpass
   tshark:tshark udhcpc:udhcpc unshare:util-linux
+  vsftpd:vsftpd swaks:swaks aiosmtpd:python3-aiosmtpd smbd:samba smbclient:smbclient
 )
 
 if [ "$(id -u)" -ne 0 ]; then

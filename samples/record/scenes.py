@@ -6,7 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import hostile, servers
+from samples.record import hostile, scenes_files, servers
 from samples.record.case import Case
 from samples.record.lab import Lab, Tap, wait_for
 
@@ -349,4 +349,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     "beacon": hostile.beacon,
     "dns_tunnel": hostile.dns_tunnel,
     "office_day": hostile.office_day,
+    **scenes_files.SCENES,
 }
