@@ -29,8 +29,9 @@ from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
+from producers.files.connections import Found
 from producers.files.events import units_of
-from producers.files.watch import FileWatch, Found
+from producers.files.watch import FileWatch
 from producers.sources.packet import Block, Source
 from runtime.errors import CaptureError, DecoderError, NetflightError
 from runtime.telemetry import Telemetry

@@ -198,7 +198,9 @@ class Runner:
             emit=self.emit,
             telemetry=self.telemetry,
             recorder=self.recorder,
-            files=FileWatch(settings.files.max_size, settings.files.memory) if settings.files.enabled else None,
+            files=FileWatch(settings.files.max_size, settings.files.memory)
+            if settings.files.enabled
+            else None,
         )
         outcome.captures += 1
 

@@ -124,7 +124,11 @@ class Body:
                 self._ended = True
                 if not rest.startswith(b"\x1f\x8b") or DECODED[self._coding] != DECODED["gzip"]:
                     break
-                self._inflate, data, self._ended = zlib.decompressobj(31), rest, False  # RFC 1952, section 2.2
+                self._inflate, data, self._ended = (
+                    zlib.decompressobj(31),
+                    rest,
+                    False,
+                )  # RFC 1952, section 2.2
 
 
 class KeptBody(Body):

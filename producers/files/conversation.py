@@ -29,6 +29,10 @@ class Conversation(Protocol):
         """The next bytes of a side; `spot` is the packet they came with."""
         ...
 
+    def room(self, forward: bool) -> int:  # noqa: FBT001  # as above
+        """How many of a side's next bytes are content and do not end it, so that they can come together."""
+        ...
+
     def gap(self, forward: bool, size: int, spot: Spot) -> None:  # noqa: FBT001  # as above
         """So many bytes of a side were not seen."""
         ...

@@ -4,8 +4,8 @@ from typing import Any
 
 from producers.decoders.unit import Place, Role, Unit
 from producers.files.body import File, Spot
+from producers.files.connections import Found
 from producers.files.heads import extension
-from producers.files.watch import Found
 
 
 def units_of(found: Found, path: str) -> tuple[Unit, Unit]:

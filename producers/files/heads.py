@@ -56,7 +56,7 @@ def parameters(value: str) -> Fields:
 
 
 def file_name(fields: Fields) -> str:
-    """The file's name by Content-Disposition (RFC 6266, RFC 2183), or Content-Type's `name`; the last part of a path."""
+    """The name by Content-Disposition (RFC 6266, RFC 2183), or Content-Type's `name`; the last part of a path."""
     told = parameters(fields.get("content-disposition", "")).get("filename")
     told = told or parameters(fields.get("content-type", "")).get("name", "")
     return base_name(told)

@@ -23,6 +23,7 @@ from producers.files.multipart import Part, parts_of
 _MAX_HEAD = 65_536
 _MAX_WAITING = 100  # requests without a response
 _MAX_LINE = 4_096
+_ENDLESS = 1 << 62
 _BEGINS = re.compile(rb"(?:HTTP/1\.[01] \d{3}|[A-Z][A-Z_-]{1,23} \S[^\r\n]{0,8192} HTTP/1\.[01]\r?\n)")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -92,13 +93,18 @@ class HttpConversation:
         while rest and not self.done:
             rest = self._step(forward, side, rest, spot)
 
+    def room(self, forward: bool) -> int:  # noqa: FBT001  # as above
+        """How many of a side's next bytes are within a body."""
+        side = self._sides[forward]
+        if side.state in (_In.LENGTH, _In.CHUNK):
+            return side.left - 1
+        return _ENDLESS if side.state is _In.UNTIL_CLOSE else 0
+
     def gap(self, forward: bool, size: int, spot: Spot) -> None:  # noqa: FBT001  # as above
         """A hole: within a body of known length it is passed over, elsewhere the place is lost."""
         side = self._sides[forward]
         message = side.message
-        known = side.state is _In.UNTIL_CLOSE or (
-            side.state in (_In.LENGTH, _In.CHUNK) and size <= side.left
-        )
+        known = side.state is _In.UNTIL_CLOSE or (side.state in (_In.LENGTH, _In.CHUNK) and size <= side.left)
         if message is not None:
             message.body.gap(size if known else side.left)
         if not known or message is None:

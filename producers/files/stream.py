@@ -49,9 +49,23 @@ class Stream:
         self._end: int | None = None
 
     @property
+    def at(self) -> int:
+        """Where the next byte stands, from the first on."""
+        return self._at
+
+    @property
     def over(self) -> bool:
         """Whether the FIN has been reached."""
         return self._end is not None and self._at >= self._end
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything waits behind a hole."""
+        return bool(self._held)
+
+    def awaits(self, sequence: int) -> bool:
+        """Whether the byte at `sequence` is the next one, and nothing is held."""
+        return not self._held and (sequence - self._start - self._at) & _MASK == 0
 
     def push(self, sequence: int, data: bytes) -> Iterator[bytes | int]:
         """Take a segment's payload in; yield what is in order now."""

@@ -45,6 +45,10 @@ class Greeted:
             self._inner.data(forward, data, spot)
             self.done = self._inner.done
 
+    def room(self, forward: bool) -> int:  # noqa: FBT001, ARG002  # as above
+        """Every byte may matter."""
+        return 0
+
     def gap(self, forward: bool, size: int, spot: Spot) -> None:  # noqa: FBT001  # as above
         """A hole."""
         if self._inner is not None:

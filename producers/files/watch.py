@@ -1,55 +1,34 @@
 """The edge: which packets of a block carry files, their payload to the parsers, and the files back, in order.
 
 numpy chooses the packets, by their flow's signature, port or greeting; TLS and whatever else is recognised is never
-looked at. Everything else is per chosen packet.
+looked at. In long bodies, packets that follow each other are handed on together.
 """
 
-from collections import OrderedDict
 from heapq import heappop, heappush
-from itertools import count
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from producers.engine.kernel.layout import Fragment, Kind, Signature
 from producers.engine.keys import TCP
-from producers.engine.model import Batch, Flow
-from producers.files.body import File, Spot
-from producers.files.conversation import Conversation, Tools
-from producers.files.ftp import Channel, FtpControl, FtpData
-from producers.files.http import HttpConversation
-from producers.files.stream import Budget, Stream
-from producers.files.text import FTP_PORTS, MAIL_PORTS, Greeted, conversation_on
+from producers.engine.model import Batch
+from producers.files.body import Spot
+from producers.files.connections import ACK, COLUMNS, FIN, RST, SYN, Connections, Found, Open, Row
+from producers.files.text import FTP_PORTS, MAIL_PORTS
 
-_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
-_BEGINNINGS = 1 << 16  # connections of which the first sequence numbers are remembered, in numpy
-_MAX_OPEN = 20_000  # connections whose streams are put together at once
-_MAX_CHANNELS = 1000  # data connections that were announced and have not begun
 _CALLED = np.zeros(256, np.bool_)  # signatures of what is read
-_CALLED[[Signature.HTTP]] = True
+_CALLED[[Signature.HTTP, Signature.SMB]] = True
 _NAMELESS = int(Signature.NONE)
 _PORTS = np.zeros(65_536, np.bool_)
 _PORTS[list(FTP_PORTS | MAIL_PORTS)] = True
 _GREETING = b"220"
-_CONTROLS = (FtpControl, Greeted)
+_FLAGS = ACK | 8  # what packets that are handed on together may have: PSH
 
 
-class Found(NamedTuple):
-    """A file and the flow it was seen on."""
-
-    flow: Flow
-    file: File
-
-
-class _Open:
-    """A connection that is read: its streams by direction, and its parser."""
-
-    __slots__ = ("conversation", "flow", "last", "streams")
-
-    def __init__(self, flow: Flow, conversation: Conversation, last: Spot) -> None:
-        self.flow, self.conversation, self.last = flow, conversation, last
-        self.streams: dict[bool, Stream] = {}
+Run = tuple[list[int], int]
+"""Packets that follow each other, by their indexes, and how many of them have been read."""
 
 
 class FileWatch:
@@ -59,285 +38,226 @@ class FileWatch:
     """
 
     def __init__(self, limit: int, memory: int) -> None:
-        self._budget = Budget(memory)
-        self._tools = Tools(self._tell, limit, self._budget)
-        self._open: OrderedDict[int, _Open] = OrderedDict()
-        self._done: OrderedDict[int, None] = OrderedDict()
-        self._channels: OrderedDict[tuple[str, int], Channel] = OrderedDict()
-        self._controls = 0
-        self._found: list[Found] = []
-        self._flow: Flow | None = None
-        self._begun = np.full(_BEGINNINGS, -1, np.int64)
-        self._begin = np.zeros((2, _BEGINNINGS), np.int64)
+        self._connections = Connections(limit, memory)
 
     def read(self, batch: Batch) -> list[tuple[int, Found]]:
         """The files that a batch completes, each with the index of the packet it comes before."""
-        facts = batch.facts
-        self._remember_beginnings(facts)
-        ended = [(place, record.flow.uid) for place, record in batch.records if record.final]
-        chosen = self._choose(batch)
-        if not len(chosen) and not self._open:
+        connections, facts = self._connections, batch.facts
+        _remember_beginnings(connections, facts)
+        chosen = _choose(batch, connections.nameless)
+        if not len(chosen) and not len(connections):
             return []
-        return _Reading(self, batch, chosen, ended).run()
+        ended = [(place, record.flow.uid) for place, record in batch.records if record.final]
+        return _Reading(connections, batch, chosen).run(ended)
 
     def ended(self, uid: int) -> list[Found]:
         """The files of a flow that is over."""
-        self._done.pop(uid, None)
-        known = self._open.pop(uid, None)
-        if known is not None:
-            self.let_go(known)
-        return self.taken()
+        self._connections.over(uid)
+        return self._connections.found()
 
-    def taken(self) -> list[Found]:
-        """The files that were told since this was asked last."""
-        found, self._found = self._found, []
-        return found
 
-    def wants_beginnings(self) -> bool:
-        """Whether a SYN may begin a data connection that was announced."""
-        return bool(self._channels)
+def _remember_beginnings(connections: Connections, facts: NDArray[Any]) -> None:
+    begins = np.flatnonzero(facts["tcp_flags"] & SYN)
+    begins = begins[facts["kind"][begins] == Kind.FLOW]
+    if len(begins):
+        connections.remember(
+            facts["uid"][begins],
+            facts["forward"][begins].astype(np.int64),
+            facts["sequence"][begins].astype(np.int64),
+        )
 
-    def has_controls(self) -> bool:
-        """Whether a data connection may be announced."""
-        return self._controls > 0
 
-    def known(self, uid: int) -> _Open | None:
-        """The connection, if it is read."""
-        return self._open.get(uid)
+def _choose(batch: Batch, read: set[int]) -> NDArray[np.int64]:
+    """The packets that may carry files, or say where they are; `read`: connections that no signature tells."""
+    facts = batch.facts
+    signature = facts["signature"]
+    some: NDArray[np.int64] = np.flatnonzero(_CALLED[signature] | (signature == _NAMELESS))
+    some = some[(facts["length"][some] > 0) | ((facts["tcp_flags"][some] & (FIN | RST)) != 0)]
+    some = some[(facts["protocol"][some] == TCP) & (facts["fragment"][some] == Fragment.NONE)]
+    some = some[facts["kind"][some] == Kind.FLOW]
+    if not len(some):
+        return some
+    wanted = _CALLED[signature[some]]
+    nameless = np.flatnonzero(~wanted)
+    if len(nameless):
+        wanted[nameless] = _speaks(batch, some[nameless], read)
+    chosen: NDArray[np.int64] = some[wanted]
+    return chosen
 
-    def admit(self, uid: int, flow: Flow, facts: Any, spot: Spot) -> _Open | None:
-        """Begin to read a connection; None where nothing is looked for in it."""
-        if uid in self._done:
-            return None
-        conversation = self._conversation(flow, facts)
-        if conversation is None:
-            return None
-        while len(self._open) >= _MAX_OPEN:
-            old, oldest = self._open.popitem(last=False)
-            self.let_go(oldest)
-            self._finished(old)
-        known = self._open[uid] = _Open(flow, conversation, spot)
-        return known
 
-    def stream(self, known: _Open, uid: int, facts: Any, *, forward: bool) -> Stream:
-        """The stream of a direction; begun where the SYN says, if this is the first that was sent."""
-        stream = known.streams.get(forward)
-        if stream is None:
-            start = int(facts["sequence"])
-            cell = uid % _BEGINNINGS
-            if facts["tcp_flags"] & _SYN:
-                start += 1
-            elif not facts["sent_before"] and self._begun[cell] == uid and self._begin[int(forward), cell]:
-                start = int(self._begin[int(forward), cell])
-            stream = known.streams[forward] = Stream(start, self._budget)
-        return stream
+def _speaks(batch: Batch, some: NDArray[np.int64], read: set[int]) -> NDArray[np.bool_]:
+    """Which of some packets without a signature belong to FTP or mail: by port, greeting, or being read already."""
+    facts, block = batch.facts, batch.block
+    found: NDArray[np.bool_] = _PORTS[facts["destination_port"][some]] | _PORTS[facts["source_port"][some]]
+    if read:
+        found |= np.isin(facts["uid"][some], np.fromiter(read, np.int64, len(read)))
+    first = np.flatnonzero((facts["sent_packets"][some] == 0) & (facts["length"][some] > 3) & ~found)
+    if len(first):
+        begin = facts["payload"][some[first]].astype(np.int64)
+        there = (begin >= 0) & (begin + 3 <= block.captured[some[first]])
+        first, begin = first[there], begin[there]
+        places = block.offset[some[first]] + begin
+        marks = [block.buffer[places + at] == octet for at, octet in enumerate(_GREETING)]
+        found[first] |= np.logical_and.reduce(marks)
+    return found
 
-    def take(self, known: _Open, *, forward: bool, piece: bytes | int, spot: Spot) -> None:
-        """Hand a piece of a stream on."""
-        self._flow = known.flow
-        if isinstance(piece, int):
-            known.conversation.gap(forward, piece, spot)
-        else:
-            known.conversation.data(forward, piece, spot)
 
-    def end(self, known: _Open, *, forward: bool, spot: Spot) -> None:
-        """Told that a side has sent all."""
-        self._flow = known.flow
-        known.conversation.end(forward, spot)
+def _rows(batch: Batch, indexes: NDArray[np.int64]) -> list[Row]:
+    facts, block = batch.facts, batch.block
+    payload, captured = facts["payload"][indexes].astype(np.int64), block.captured[indexes]
+    begin = np.where(payload >= 0, np.minimum(payload, captured), captured)
+    end = np.minimum(begin + facts["length"][indexes], captured)
+    places = [(block.offset[indexes] + edge).tolist() for edge in (begin, end)]
+    columns = [facts[name][indexes].tolist() for name in COLUMNS]
+    return list(map(Row, *columns, *places))
 
-    def drop(self, uid: int) -> None:
-        """Look no longer at a connection in which nothing more is looked for."""
-        known = self._open.pop(uid, None)
-        if known is not None:
-            self.let_go(known)
-        self._finished(uid)
 
-    def let_go(self, known: _Open) -> None:
-        """Tell what is left of a connection."""
-        self._flow = known.flow
-        for forward, stream in known.streams.items():
-            for piece in stream.flush():
-                self.take(known, forward=forward, piece=piece, spot=known.last)
-            if stream.over:
-                known.conversation.end(forward, known.last)
-        known.conversation.close(known.last)
-        if isinstance(known.conversation, _CONTROLS):
-            self._controls -= 1
-            if not self._controls:
-                self._channels.clear()
+def _runs(batch: Batch, indexes: NDArray[np.int64]) -> dict[int, Run]:
+    """Packets of one direction, each beginning where the one before it ends, by the first of them.
 
-    def _finished(self, uid: int) -> None:
-        self._done[uid] = None
-        if len(self._done) > _MAX_OPEN:
-            self._done.popitem(last=False)
-
-    def _tell(self, file: File) -> None:
-        if self._flow is not None:
-            self._found.append(Found(self._flow, file))
-
-    def _announce(self, address: str, port: int, channel: Channel) -> None:
-        """Await a data connection; behind a NAT the address said is not the one that is used."""
-        known = {address} if self._flow is None else {address, self._flow.destination_ip}
-        for each in known - {""}:
-            self._channels[each, port] = channel
-            self._channels.move_to_end((each, port))
-        while len(self._channels) > _MAX_CHANNELS:
-            self._channels.popitem(last=False)
-
-    def _conversation(self, flow: Flow, facts: Any) -> Conversation | None:
-        signature = int(facts["signature"])
-        if signature == Signature.HTTP:
-            return HttpConversation(self._tools, flow.destination_port)
-        channel = self._channels.pop((flow.destination_ip, flow.destination_port or 0), None)
-        if channel is not None:
-            for key in [key for key, other in self._channels.items() if other is channel]:
-                del self._channels[key]
-            return FtpData(self._tools, channel)
-        if facts["tcp_flags"] & _SYN:
-            return None
-        found = conversation_on(self._tools, flow.destination_port, flow.community_id, self._announce)
-        self._controls += isinstance(found, _CONTROLS)
-        return found
-
-    def _remember_beginnings(self, facts: NDArray[Any]) -> None:
-        begins = np.flatnonzero(facts["tcp_flags"] & _SYN)
-        if not len(begins):
-            return
-        rows = facts[begins]
-        rows = rows[rows["kind"] == Kind.FLOW]
-        cells = rows["uid"] % _BEGINNINGS
-        new = self._begun[cells] != rows["uid"]
-        self._begin[:, cells[new]] = 0
-        self._begun[cells] = rows["uid"]
-        self._begin[rows["forward"].astype(np.int64), cells] = rows["sequence"].astype(np.int64) + 1
-
-    def _choose(self, batch: Batch) -> NDArray[np.int64]:
-        """The packets that may carry files, or say where they are."""
-        facts = batch.facts
-        signature = facts["signature"]
-        some = np.flatnonzero(_CALLED[signature] | (signature == _NAMELESS))
-        rows = facts[["kind", "protocol", "fragment", "length", "tcp_flags"]][some]
-        flags = rows["tcp_flags"]
-        ours = (rows["protocol"] == TCP) & (rows["kind"] == Kind.FLOW) & (rows["fragment"] == Fragment.NONE)
-        ours &= (rows["length"] > 0) | ((flags & (_FIN | _RST)) != 0)
-        some = some[ours]
-        if not len(some):
-            return some
-        called = _CALLED[signature[some]]
-        nameless = ~called
-        nameless[nameless] = self._speaks(batch, some[nameless])
-        return some[called | nameless]
-
-    def _speaks(self, batch: Batch, some: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of some packets without a signature belong to FTP or mail: by port, greeting, or being read already."""
-        rows = batch.facts[["uid", "destination_port", "source_port", "payload", "sent_packets", "length"]][some]
-        found = _PORTS[rows["destination_port"]] | _PORTS[rows["source_port"]]
-        if self._open:
-            found |= np.isin(rows["uid"], np.fromiter(self._open, np.int64, len(self._open)))
-        first = np.flatnonzero((rows["sent_packets"] == 0) & (rows["length"] > 3) & ~found)
-        if len(first):
-            block = batch.block
-            begin = rows["payload"][first].astype(np.int64)
-            there = (begin >= 0) & (begin + 3 <= block.captured[some[first]])
-            first, begin = first[there], begin[there]
-            places = block.offset[some[first]] + begin
-            marks = [block.buffer[places + at] == octet for at, octet in enumerate(_GREETING)]
-            found[first] |= np.logical_and.reduce(marks)
-        return found
+    None of the other direction is between them, and all were captured whole.
+    """
+    facts = batch.facts
+    indexes = indexes[np.argsort(facts["uid"][indexes], kind="stable")]
+    uid, forward = facts["uid"][indexes], facts["forward"][indexes]
+    length, sequence = facts["length"][indexes].astype(np.int64), facts["sequence"][indexes].astype(np.int64)
+    payload = facts["payload"][indexes]
+    fit = ((facts["tcp_flags"][indexes] & ~np.uint8(_FLAGS)) == 0) & (length > 0) & (payload >= 0)
+    fit &= payload + length <= batch.block.captured[indexes]
+    joined = fit[1:] & fit[:-1] & (uid[1:] == uid[:-1]) & (forward[1:] == forward[:-1])
+    joined &= (sequence[:-1] + length[:-1]) & 0xFFFFFFFF == sequence[1:]
+    edges = np.flatnonzero(~joined) + 1
+    begins, ends = np.concatenate(([0], edges)), np.concatenate((edges, [len(indexes)]))
+    long = np.flatnonzero(ends - begins > 1)
+    order: list[int] = indexes.tolist()
+    return {
+        order[begin]: (order[begin:end], 0)
+        for begin, end in zip(begins[long].tolist(), ends[long].tolist(), strict=True)
+    }
 
 
 class _Reading:
-    """One batch on its way through the watch. Packets that turn out to matter on the way are taken in, too."""
+    """One batch on its way to the connections. Packets that turn out to matter on the way are taken in, too."""
 
-    def __init__(
-        self, watch: FileWatch, batch: Batch, chosen: NDArray[np.int64], ended: list[tuple[int, int]]
-    ) -> None:
-        self._watch, self._batch = watch, batch
+    def __init__(self, connections: Connections, batch: Batch, chosen: NDArray[np.int64]) -> None:
+        self._connections, self._batch = connections, batch
         self._facts, self._block = batch.facts, batch.block
         self._names = [name for name, _ in batch.block.interfaces]
-        self._ended = ended
+        self._bytes = batch.block.buffer.data
         self._todo: list[int] = chosen.tolist()  # sorted, so a heap
-        self._seen = -1
-        self._order = count()
+        self._row = dict(zip(self._todo, _rows(batch, chosen), strict=True))
+        self._runs = _runs(batch, chosen) if len(chosen) else {}
+        self._taken: set[int] = set()
 
-    def run(self) -> list[tuple[int, Found]]:
-        """Read all of it."""
+    def run(self, ended: list[tuple[int, int]]) -> list[tuple[int, Found]]:
+        """Read all of it; `ended` are the flows that are over, each with the index of the packet it is before."""
         told: list[tuple[int, Found]] = []
-        ended = iter([*self._ended, (len(self._block) + 1, -1)])
-        place, uid = next(ended)
+        over = iter([*ended, (len(self._block) + 1, -1)])
+        place, uid = next(over)
         beginnings = self._beginnings()
-        while self._todo or beginnings:
-            if beginnings and self._watch.wants_beginnings() and (not self._todo or beginnings[0] < self._todo[0]):
-                heappush(self._todo, heappop(beginnings))
-            elif not self._todo:
-                break
-            index = heappop(self._todo)
+        while self._todo or (beginnings and self._connections.announced):
+            if beginnings and (not self._todo or beginnings[0] < self._todo[0]):
+                index = heappop(beginnings)
+                if not self._connections.announced:
+                    continue
+            else:
+                index = heappop(self._todo)
             while place <= index:
-                told += [(place, found) for found in self._watch.ended(uid)]
-                place, uid = next(ended)
-            while beginnings and beginnings[0] <= index:
-                heappop(beginnings)
-            if index > self._seen:
-                self._seen = index
+                told += [(place, found) for found in self._over(uid)]
+                place, uid = next(over)
+            if index not in self._taken:
+                self._taken.add(index)
                 self._packet(index)
-                told += [(index + 1, found) for found in self._watch.taken()]
+                told += [(index + 1, found) for found in self._connections.found()]
         while uid >= 0:
-            told += [(place, found) for found in self._watch.ended(uid)]
-            place, uid = next(ended)
+            told += [(place, found) for found in self._over(uid)]
+            place, uid = next(over)
         return told
 
+    def _over(self, uid: int) -> list[Found]:
+        self._connections.over(uid)
+        return self._connections.found()
+
     def _beginnings(self) -> list[int]:
-        """SYNs, any of which may begin a data connection."""
-        if not self._watch.has_controls():
+        """SYNs, where any of them may begin a data connection."""
+        if not self._connections.controls and not any(not row.signature for row in self._row.values()):
             return []
         facts = self._facts
-        begins = ((facts["tcp_flags"] & (_SYN | _ACK)) == _SYN) & (facts["kind"] == Kind.FLOW)
+        begins = ((facts["tcp_flags"] & (SYN | ACK)) == SYN) & (facts["kind"] == Kind.FLOW)
         found: list[int] = np.flatnonzero(begins).tolist()
         return found
 
     def _packet(self, index: int) -> None:
-        facts = self._facts[index]
-        uid = int(facts["uid"])
-        known = self._watch.known(uid)
-        block = self._block
-        spot = Spot(
-            block.first_frame + index, int(block.time_ns[index]), self._names[int(block.interface[index])]
-        )
+        row = self._row.get(index)
+        if row is None:
+            (row,) = _rows(self._batch, np.array([index]))
+        known = self._connections.get(row.uid)
         if known is None:
+            if not self._connections.wants(row.uid):
+                return
             flow = self._batch.flow(index)
-            known = self._watch.admit(uid, flow, facts, spot) if flow is not None else None
+            known = self._connections.admit(row, flow, self._spot(index)) if flow is not None else None
             if known is None:
                 return
-            if facts["tcp_flags"] & _SYN:
-                self._follow(index, uid)
-        self._feed(known, index, facts, spot)
+            if row.flags & SYN:
+                self._follow(index, row.uid)
+        run = self._runs.pop(index, None)
+        taken = 0 if run is None else self._feed_run(known, row, run)
+        if not taken:
+            self._feed(known, index, row)
+        if run is not None:
+            packets, done = run[0], run[1] + max(taken, 1)
+            if done + 1 < len(packets):
+                self._runs[packets[done]] = packets, done
         if known.conversation.done:
-            self._watch.drop(uid)
+            self._connections.drop(row.uid)
+
+    def _spot(self, index: int) -> Spot:
+        block = self._block
+        name = self._names[int(block.interface[index])]
+        return Spot(block.first_frame + index, int(block.time_ns[index]), name)
 
     def _follow(self, index: int, uid: int) -> None:
         """Take in the later packets of a connection that was not known to matter."""
         for later in np.flatnonzero(self._facts["uid"][index + 1 :] == uid).tolist():
             heappush(self._todo, index + 1 + later)
 
-    def _feed(self, known: _Open, index: int, facts: Any, spot: Spot) -> None:
-        forward, flags = bool(facts["forward"] == 1), int(facts["tcp_flags"])
-        known.last = spot
-        length, sequence = int(facts["length"]), int(facts["sequence"])
-        if flags & _SYN:
-            sequence += 1
-        stream = self._watch.stream(known, int(facts["uid"]), facts, forward=forward)
+    def _feed_run(self, known: Open, row: Row, run: Run) -> int:
+        """Hand packets within a body on together; how many there were."""
+        forward = row.forward == 1
+        stream, other = known.streams.get(forward), known.streams.get(not forward)
+        if stream is None or not stream.awaits(row.sequence) or (other is not None and other.holds):
+            return 0
+        left, rows, pieces = known.conversation.room(forward), self._row, []
+        packets, done = run
+        if left < 2 * row.length:
+            return 0
+        for index in islice(packets, done, None):
+            each = rows[index]
+            left -= each.length
+            if left < 0:
+                break
+            pieces.append(self._bytes[each.begin : each.end])
+        taken = packets[done : done + len(pieces)]
+        self._taken.update(taken)
+        known.last = self._spot(taken[-1])
+        for piece in stream.push(row.sequence, b"".join(pieces)):
+            self._connections.take(known, piece, known.last, forward=forward)
+        return len(taken)
+
+    def _feed(self, known: Open, index: int, row: Row) -> None:
+        forward, connections = row.forward == 1, self._connections
+        known.last = spot = self._spot(index)
+        sequence = row.sequence + 1 if row.flags & SYN else row.sequence
+        stream = connections.stream(known, row)
         other = known.streams.get(not forward)
-        if length > 0 and other is not None and flags & _ACK:
-            for piece in other.acknowledged(int(facts["acknowledgement"])):
-                self._watch.take(known, forward=not forward, piece=piece, spot=spot)
-        if length > 0:
-            block = self._block
-            begin = int(block.offset[index]) + int(facts["payload"])
-            end = min(begin + length, int(block.offset[index]) + int(block.captured[index]))
-            data = block.buffer[begin:end].tobytes() if facts["payload"] >= 0 else b""
-            for piece in stream.push(sequence, data):
-                self._watch.take(known, forward=forward, piece=piece, spot=spot)
-        if flags & _FIN:
-            stream.finish(sequence + length)
+        if row.length > 0 and other is not None and other.holds and row.flags & ACK:
+            for piece in other.acknowledged(row.acknowledgement):
+                connections.take(known, piece, spot, forward=not forward)
+        if row.length > 0:
+            for piece in stream.push(sequence, bytes(self._bytes[row.begin : row.end])):
+                connections.take(known, piece, spot, forward=forward)
+        if row.flags & FIN:
+            stream.finish(sequence + row.length)
         if stream.over:
-            self._watch.end(known, forward=forward, spot=spot)
+            connections.end(known, spot, forward=forward)

@@ -41,18 +41,31 @@ def files(lab: Lab, out: Path) -> Case:
         client.run("curl", "-sS", "-o", "/dev/null", "-r", "100-499", f"http://{SERVER}/table.csv")
         form = ("-F", "title=two files", "-F", f"one=@{up};type=text/plain", "-F", f"two=@{image}")
         client.run("curl", "-sS", "-o", "/dev/null", "-H", "Expect:", *form, f"http://{SERVER}/form")
-        client.run("curl", "-sS", "-o", "/dev/null", f"{ftp}/pub/", f"{ftp}/pub/picture.png", "-o", "/dev/null")
+        client.run(
+            "curl", "-sS", "-o", "/dev/null", f"{ftp}/pub/", f"{ftp}/pub/picture.png", "-o", "/dev/null"
+        )
         client.run("curl", "-sS", "-o", "/dev/null", "-P", "-", "--disable-eprt", f"{ftp}/pub/picture.png")
         client.run("curl", "-sS", "-T", str(up), f"{ftp}/in/notes.txt")
         client.run(
             *("swaks", "--server", SERVER, "--from", "amelia@example.com", "--to", "fred@example.com"),
-            *("--header", "Subject: two things", "--body", "see below", "--h-Message-Id", "<7@mail.example.com>"),
+            *(
+                "--header",
+                "Subject: two things",
+                "--body",
+                "see below",
+                "--h-Message-Id",
+                "<7@mail.example.com>",
+            ),
             *("--attach-type", "image/png", "--attach-name", "picture.png", "--attach", f"@{image}"),
             *("--attach-type", "application/pdf", "--attach-name", "page.pdf", "--attach", f"@{document}"),
         )
         commands = f"get letters/page.pdf {client.folder}/got.pdf; put {up} notes.txt"
         client.run("smbclient", "-N", f"//{SERVER}/public", "-c", commands)
-    seen: dict[str, Any] = {"event.dataset": "network_traffic.file", "source.ip": CLIENT, "destination.ip": SERVER}
+    seen: dict[str, Any] = {
+        "event.dataset": "network_traffic.file",
+        "source.ip": CLIENT,
+        "destination.ip": SERVER,
+    }
 
     def file(source: str, name: str, content: bytes, **more: Any) -> dict[str, Any]:
         told = {
@@ -75,7 +88,12 @@ def files(lab: Lab, out: Path) -> Case:
         sent={"http": 3},
         contains=[
             file("HTTP", "table.csv", table, **{"url.path": "/table.csv"}),
-            {**seen, "file.name": "table.csv", "netflight.file.complete": False, "netflight.file.bytes_seen": 400},
+            {
+                **seen,
+                "file.name": "table.csv",
+                "netflight.file.complete": False,
+                "netflight.file.bytes_seen": 400,
+            },
             file("HTTP", "notes.txt", text, **to_server),
             file("HTTP", "picture.png", picture, **to_server, **{"file.mime_type": "image/png"}),
             file("FTP_DATA", "picture.png", picture, **{"file.path": "picture.png"}),
