@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from producers.decoders.base import Decoder
 from producers.decoders.builder import EventBuilder
+from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.lane import Lane
 from producers.decoders.pool import Pool
 from producers.decoders.records import Reader
@@ -105,7 +106,7 @@ class Pipeline:
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
         self._files = files
         self._reader = Reader(frozenset(plan.by_layer), plan.nested)
-        self._queue: deque[Waiting | FlowRecord | Found] = deque()
+        self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
         self._protocols: dict[int, list[str]] = {}
@@ -176,7 +177,7 @@ class Pipeline:
             waiting = _waiting(batch, indexes, lanes)
             self._telemetry.count("decoded", amount=len(waiting))
         queue, begin = self._queue, 0
-        told = self._told_with(batch)
+        told = self._beside(batch)
         if told:
             before = np.searchsorted(indexes, [place for place, _ in told]).tolist()
             for end, (_, item) in zip(before, told, strict=True):
@@ -185,11 +186,15 @@ class Pipeline:
                 begin = end
         queue.extend(waiting[begin:])
 
-    def _told_with(self, batch: Batch) -> list[tuple[int, FlowRecord | Found]]:
+    def _beside(self, batch: Batch) -> list[tuple[int, FlowRecord | Found | Unit]]:
         """What is told beside a batch's packets, each with the index of the packet it comes before."""
-        records: list[tuple[int, FlowRecord | Found]] = list(batch.records)
+        records: list[tuple[int, FlowRecord | Found | Unit]] = list(batch.records)
         files = self._files.read(batch) if self._files is not None else []
-        return sorted([*files, *records], key=itemgetter(0)) if files else records
+        faulty = np.flatnonzero(batch.facts["kind"] == Kind.MALFORMED).tolist()
+        if not files and not faulty:
+            return records
+        units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
+        return sorted([*files, *units, *records], key=itemgetter(0))
 
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
@@ -227,6 +232,9 @@ class Pipeline:
             item = queue[0]
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
+            elif isinstance(item, Unit):
+                tracker = self._trackers["anomaly"]
+                self._tell(tracker, tracker.add(item))
             elif isinstance(item, Found):
                 units = units_of(item, self._source.path)
                 self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))
@@ -252,6 +260,8 @@ class Pipeline:
             self._signatures.pop(flow.uid, None)
             self._shown.pop(flow.uid, None)
         self._emit_event(self._builder.flow(record, self._source.path))
+        for unit in troubles(flow, self._source.path) if record.final else ():
+            self._emit_event(self._builder.notice("anomaly", (unit,)))
 
     def _decode(self, waiting: Waiting, record: bytes) -> None:
         _, frame, time_ns, flow, forward, length, interface = waiting
@@ -333,6 +343,13 @@ class Pipeline:
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])
         self._emit(event)
+
+
+def _place(block: Block, index: int, path: str) -> Place:
+    """Where a packet that belongs to no flow was seen."""
+    name = block.interfaces[int(block.interface[index])].name
+    frame, time_ns = block.first_frame + index, int(block.time_ns[index])
+    return Place(frame, time_ns, None, True, 0, name, path)  # a field of a tuple
 
 
 def _waiting(batch: Batch, indexes: NDArray[np.int64], lanes: list[Lane]) -> list[Waiting]:

@@ -1,6 +1,7 @@
 """Which decoder turns a dataset's layers into units: `fields` needs no code, the others have a module each."""
 
 from producers.decoders.base import Decoder
+from producers.decoders.datasets.anomaly import AnomalyDecoder
 from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.dns import DnsDecoder
 from producers.decoders.datasets.http import HttpDecoder
@@ -12,6 +13,7 @@ from schemas.model import Dataset
 
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
+    "anomaly": AnomalyDecoder,
     "arp": ArpDecoder,
     "dns": DnsDecoder,
     "http": HttpDecoder,
