@@ -41,7 +41,7 @@ def parameters(value: str) -> Fields:
     found: Fields = {}
     pieces: dict[str, list[str]] = {}
     for name, quoted, bare in _PARAMETER.findall(value):
-        key, text = name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted else bare
+        key, text = name.lower(), re.sub(r'\\(["\\])', r"\1", quoted) if quoted else bare
         stem, star, number = key.partition("*")
         if star and number.rstrip("*").isdigit():
             pieces.setdefault(stem, []).append(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+import zlib
+from struct import pack
 from typing import TYPE_CHECKING, Any
 
 from samples.record import servers, servers_files
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVER, CLIENT = "192.0.2.60", "192.0.2.101"
+NAME = "files.example.com"
+AGENT = ("-A", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
+
+
+def _png(noise: random.Random) -> bytes:
+    """A picture of 60 by 50 grey dots (PNG, third edition, section 5)."""
+    dots = b"".join(b"\0" + noise.randbytes(60) for _ in range(50))
+    chunks = (b"IHDR" + pack(">IIBBBBB", 60, 50, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(dots), b"IEND")
+    framed = (pack(">I", len(each) - 4) + each + pack(">I", zlib.crc32(each)) for each in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
 def files(lab: Lab, out: Path) -> Case:
@@ -22,7 +34,7 @@ def files(lab: Lab, out: Path) -> Case:
     server, client = lab.host("files", f"{SERVER}/24"), lab.host("client1", f"{CLIENT}/24")
     noise = random.Random(5)  # noqa: S311 the content of files, the same in each recording
     table = "".join(f"{number},{noise.randrange(1000)}\n" for number in range(600)).encode()
-    picture = b"\x89PNG\r\n\x1a\n" + noise.randbytes(3000)
+    picture = _png(noise)
     page = b"%PDF-1.7\n" + noise.randbytes(2000) + b"\n.\n..\n%%EOF\n"
     servers.web(server)
     server.write("www/table.csv", table)
@@ -36,11 +48,12 @@ def files(lab: Lab, out: Path) -> Case:
     up = client.write("notes.txt", "all quiet\n" * 300)
     image, document = client.write("picture.png", picture), client.write("page.pdf", page)
     ftp = f"ftp://{SERVER}"
+    client.etc("hosts", f"127.0.0.1 localhost\n{SERVER} {NAME}\n")
     with Tap(lab, out):
-        client.run("curl", "-sS", "-o", "/dev/null", f"http://{SERVER}/table.csv")
-        client.run("curl", "-sS", "-o", "/dev/null", "-r", "100-499", f"http://{SERVER}/table.csv")
+        client.run("curl", "-sS", *AGENT, "-o", "/dev/null", f"http://{NAME}/table.csv")
+        client.run("curl", "-sS", *AGENT, "-o", "/dev/null", "-r", "100-499", f"http://{NAME}/table.csv")
         form = ("-F", "title=two files", "-F", f"one=@{up};type=text/plain", "-F", f"two=@{image}")
-        client.run("curl", "-sS", "-o", "/dev/null", "-H", "Expect:", *form, f"http://{SERVER}/form")
+        client.run("curl", "-sS", "-o", "/dev/null", *AGENT, "-H", "Expect:", *form, f"http://{NAME}/form")
         client.run(
             "curl", "-sS", "-o", "/dev/null", f"{ftp}/pub/", f"{ftp}/pub/picture.png", "-o", "/dev/null"
         )

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 VSFTPD_CONF = """\
 listen=YES
-run_as_launching_user=YES
+nopriv_user=nobody
+ftp_username=nobody
+secure_chroot_dir={folder}/empty
 anonymous_enable=YES
 anon_root={folder}/ftp
 no_anon_password=YES
@@ -60,6 +62,7 @@ SMB_CONF = """\
 def ftp(host: Host) -> None:
     """Run vsftpd on port 21 for anonymous users, who may put files into `in`."""
     (host.folder / "ftp" / "in").mkdir(parents=True)
+    (host.folder / "empty").mkdir()
     conf = host.write("vsftpd.conf", VSFTPD_CONF.format(folder=host.folder))
     host.start("vsftpd", str(conf))
     wait_for(lambda: host.listening(21), "vsftpd")
