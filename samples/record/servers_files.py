@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 VSFTPD_CONF = """\
 listen=YES
 nopriv_user=nobody
-ftp_username=nobody
+ftp_username=daemon
 secure_chroot_dir={folder}/empty
 anonymous_enable=YES
 anon_root={folder}/ftp
@@ -27,6 +27,8 @@ connect_from_port_20=YES
 xferlog_enable=NO
 ftpd_banner=ready
 seccomp_sandbox=NO
+isolate=NO
+isolate_network=NO
 """
 
 SMB_CONF = """\
