@@ -198,7 +198,7 @@ class Runner:
             emit=self.emit,
             telemetry=self.telemetry,
             recorder=self.recorder,
-            files=FileWatch(settings.files.max_size, settings.files.memory)
+            files=FileWatch(settings.files.max_size, settings.files.memory, self.telemetry)
             if settings.files.enabled
             else None,
         )

@@ -1,5 +1,7 @@
 """The connections that are read: their streams, their parsers, the files they tell."""
 
+import logging
+import struct
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -15,8 +17,21 @@ from producers.files.http import HttpConversation
 from producers.files.smb import SmbConversation
 from producers.files.stream import Budget, Stream
 from producers.files.text import Greeted, conversation_on
+from runtime.telemetry import Telemetry
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+SURPRISES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What a fault in a parser raises."""
+
+_log = logging.getLogger(__name__)
 _BEGINNINGS = 1 << 16  # connections of which the first sequence numbers are remembered
 _MAX_OPEN = 20_000  # connections whose streams are put together at once
 _MAX_CHANNELS = 1000  # data connections that were announced and have not begun
@@ -64,7 +79,8 @@ class Open:
 class Connections:
     """All of them, by their flows' uids. `limit` is up to which size a file is hashed, `memory` what all may hold."""
 
-    def __init__(self, limit: int, memory: int) -> None:
+    def __init__(self, limit: int, memory: int, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
         self.nameless: set[int] = set()
         """Those that no signature tells."""
         self._budget = Budget(memory)
@@ -153,13 +169,24 @@ class Connections:
         if len(self._done) > _MAX_OPEN:
             self._done.popitem(last=False)
 
+    def fail(self, uid: int, error: Exception) -> None:
+        """Count what a parser did not expect, a fault of its own, and let go of the connection."""
+        self._telemetry.count("undecoded", f"looking for files failed ({type(error).__name__})")
+        _log.debug("looking for files failed", exc_info=error)
+        self.drop(uid)
+
     def over(self, uid: int) -> None:
         """Tell what is left of a connection that has ended."""
         self._done.pop(uid, None)
         self.nameless.discard(uid)
         known = self._open.pop(uid, None)
-        if known is None:
-            return
+        if known is not None:
+            try:
+                self._finish(known)
+            except SURPRISES as error:
+                self.fail(uid, error)
+
+    def _finish(self, known: Open) -> None:
         for forward, stream in known.streams.items():
             for piece in stream.flush():
                 self.take(known, piece, known.last, forward=forward)

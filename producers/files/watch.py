@@ -15,8 +15,20 @@ from producers.engine.kernel.layout import Fragment, Kind, Signature
 from producers.engine.keys import TCP
 from producers.engine.model import Batch
 from producers.files.body import Spot
-from producers.files.connections import ACK, COLUMNS, FIN, RST, SYN, Connections, Found, Open, Row
+from producers.files.connections import (
+    ACK,
+    COLUMNS,
+    FIN,
+    RST,
+    SURPRISES,
+    SYN,
+    Connections,
+    Found,
+    Open,
+    Row,
+)
 from producers.files.text import FTP_PORTS, MAIL_PORTS
+from runtime.telemetry import Telemetry
 
 _CALLED = np.zeros(256, np.bool_)  # signatures of what is read
 _CALLED[[Signature.HTTP, Signature.SMB]] = True
@@ -37,8 +49,8 @@ class FileWatch:
     All that is held (segments before a hole, mails, forms) is at most `memory` bytes.
     """
 
-    def __init__(self, limit: int, memory: int) -> None:
-        self._connections = Connections(limit, memory)
+    def __init__(self, limit: int, memory: int, telemetry: Telemetry | None = None) -> None:
+        self._connections = Connections(limit, memory, telemetry or Telemetry("files"))
 
     def read(self, batch: Batch) -> list[tuple[int, Found]]:
         """The files that a batch completes, each with the index of the packet it comes before."""
@@ -167,12 +179,19 @@ class _Reading:
                 place, uid = next(over)
             if index not in self._taken:
                 self._taken.add(index)
-                self._packet(index)
+                self._guarded(index)
                 told += [(index + 1, found) for found in self._connections.found()]
         while uid >= 0:
             told += [(place, found) for found in self._over(uid)]
             place, uid = next(over)
         return told
+
+    def _guarded(self, index: int) -> None:
+        """Read a packet; one that a parser fails on ends what is looked for in its connection, and nothing else."""
+        try:
+            self._packet(index)
+        except SURPRISES as error:
+            self._connections.fail(int(self._facts["uid"][index]), error)
 
     def _over(self, uid: int) -> list[Found]:
         self._connections.over(uid)
