@@ -24,7 +24,7 @@ class MailConversation:
         self._tls_asked = False
         self._mail: KeptBody | None = None
         self._left = -1  # bytes of a BDAT chunk that are to come; -1: none
-        self._last_chunk = False
+        self._chunked = self._last_chunk = False  # of the mail: sent by BDAT; of the chunk: the last one
         self._tail = b""  # of a mail in DATA: what may be the beginning of its end
         self._first = self._last = Spot(0, 0, "")
 
@@ -47,12 +47,14 @@ class MailConversation:
         """A hole. In a mail it is passed over; a command may be in it."""
         if forward != self._client or self._mail is None:
             return
-        if self._left >= 0:
-            inside = min(size, self._left)
+        if self._chunked:
+            inside = min(size, max(self._left, 0))
             self._mail.gap(inside)
             self._left -= inside
-            if size > inside:
+            if size > inside:  # and with it a command
                 self._tell(whole=False)
+            elif not self._left:
+                self._end_chunk()
             return
         self._mail.write(self._tail)
         self._tail = b""
@@ -76,7 +78,7 @@ class MailConversation:
         while data and not self.done:
             if self._left >= 0:
                 data = self._chunk(data)
-            elif self._mail is not None:
+            elif self._mail is not None and not self._chunked:
                 data = self._text(data)
             elif self._asked and not 400 <= self._code < 600:
                 self._begin(spot)
@@ -89,7 +91,7 @@ class MailConversation:
                     self._command(line, spot)
                     if self._asked and self._code == 0:
                         break  # what the server says decides what follows; it comes with later packets
-                    if self._mail is not None:
+                    if self._left >= 0:
                         data = self._commands.rest()
                         break
 
@@ -104,12 +106,13 @@ class MailConversation:
             if size.isdigit() and len(size) < 12:
                 if self._mail is None:
                     self._begin(spot)
+                    self._chunked, self._tail = True, b""
                 self._left, self._last_chunk = int(size), last.strip().upper() == b"LAST"
                 if not self._left:
                     self._end_chunk()
 
     def _begin(self, spot: Spot) -> None:
-        self._asked = False
+        self._asked = self._chunked = False
         self._mail = KeptBody(self._tools.limit, self._tools.budget)
         self._first = self._last = spot
         self._tail = b"\r\n"  # the line before ends with it: the mail's end may follow at once
