@@ -17,6 +17,7 @@ NAMES = [
     "dhcp",
     "dns",
     "dns_tunnel",
+    "files",
     "office_day",
     "ping",
     "port_scan",
