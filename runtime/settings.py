@@ -134,13 +134,13 @@ class DecodeSettings(_Section):
 
 
 class FilesSettings(_Section):
-    """Files that are carried in clear: whether they are looked for, up to which size one is hashed (bytes or `10MiB`).
+    """Files that are carried in clear: whether they are looked for, up to which size one is hashed (bytes or `1MiB`).
 
     `memory` bounds what is held of all of them together.
     """
 
     enabled: bool = True
-    max_size: ByteSize = Field(default=ByteSize(10 << 20), ge=0)
+    max_size: ByteSize = Field(default=ByteSize(1 << 20), ge=0)
     memory: ByteSize = Field(default=ByteSize(64 << 20), ge=1 << 20)
 
 
