@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from producers.decoders.base import Decoder
 from producers.decoders.builder import EventBuilder
+from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.lane import Lane
 from producers.decoders.pool import Pool
 from producers.decoders.records import Reader
@@ -28,6 +30,9 @@ from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from producers.engine.kernel.layout import DECODE, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
+from producers.files.connections import Found
+from producers.files.events import units_of
+from producers.files.watch import FileWatch
 from producers.sources.packet import Block, Source
 from runtime.errors import CaptureError, DecoderError, NetflightError
 from runtime.telemetry import Telemetry
@@ -101,11 +106,13 @@ class Pipeline:
         emit: Emit,
         telemetry: Telemetry,
         recorder: Recorder | None = None,
+        files: FileWatch | None = None,
     ) -> None:
         self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
+        self._files = files
         self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)
-        self._queue: deque[Waiting | FlowRecord] = deque()
+        self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
         self._all_trackers = tuple(self._trackers.values())
         for decoder in plan.decoders:
@@ -134,7 +141,7 @@ class Pipeline:
                 self._read(stop, progress)
             except CaptureError as cut_short:
                 error = cut_short
-            self._queue.extend(self._engine.close())
+            self._queue_records(self._engine.close())
             self._finish()
         finally:
             self._pool.close()
@@ -178,13 +185,31 @@ class Pipeline:
             waiting = _waiting(batch, indexes, lanes)
             self._telemetry.count("decoded", amount=len(waiting))
         queue, begin = self._queue, 0
-        if batch.records:
-            before = np.searchsorted(indexes, [place for place, _ in batch.records]).tolist()
-            for end, (_, record) in zip(before, batch.records, strict=True):
+        told = self._beside(batch)
+        if told:
+            before = np.searchsorted(indexes, [place for place, _ in told]).tolist()
+            for end, (_, item) in zip(before, told, strict=True):
                 queue.extend(waiting[begin:end])
-                queue.append(record)
+                queue.append(item)
                 begin = end
         queue.extend(waiting[begin:])
+
+    def _beside(self, batch: Batch) -> list[tuple[int, FlowRecord | Found | Unit]]:
+        """What is told beside a batch's packets, each with the index of the packet it comes before."""
+        records: list[tuple[int, FlowRecord | Found | Unit]] = list(batch.records)
+        files = self._files.read(batch) if self._files is not None else []
+        faulty = np.flatnonzero(batch.facts["kind"] == Kind.MALFORMED).tolist()
+        if not files and not faulty:
+            return records
+        units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
+        return sorted([*files, *units, *records], key=itemgetter(0))
+
+    def _queue_records(self, records: Iterator[FlowRecord]) -> None:
+        """Put flows that are over into the queue, the files before the flow they were on."""
+        for record in records:
+            if record.final and self._files is not None:
+                self._queue.extend(self._files.ended(record.flow.uid))
+            self._queue.append(record)
 
     def _exchange(self, seconds: float) -> None:
         self._pool.exchange(seconds)
@@ -195,7 +220,7 @@ class Pipeline:
         self._pool.nudge()
         self._exchange(_QUIET_SECONDS if self._pool.pending else 0.0)
         now_ns = time.time_ns()
-        self._queue.extend(self._engine.advance(now_ns))
+        self._queue_records(self._engine.advance(now_ns))
         if not self._pool.pending:
             self._now_ns = max(self._now_ns, now_ns)
             self._expire()
@@ -215,6 +240,12 @@ class Pipeline:
             item = queue[0]
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
+            elif isinstance(item, Unit):
+                tracker = self._trackers["anomaly"]
+                self._tell(tracker, tracker.add(item))
+            elif isinstance(item, Found):
+                units = units_of(item, self._source.path)
+                self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))
             else:
                 answers = item[0].answers
                 if not answers:
@@ -237,6 +268,8 @@ class Pipeline:
             self._signatures.pop(flow.uid, None)
             self._shown.pop(flow.uid, None)
         self._emit_event(self._builder.flow(record, self._source.path))
+        for unit in troubles(flow, self._source.path) if record.final else ():
+            self._emit_event(self._builder.notice("anomaly", (unit,)))
 
     def _decode(self, waiting: Waiting, record: bytes) -> None:
         _, frame, time_ns, flow, forward, length, interface = waiting
@@ -318,6 +351,13 @@ class Pipeline:
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])
         self._emit(event)
+
+
+def _place(block: Block, index: int, path: str) -> Place:
+    """Where a packet that belongs to no flow was seen."""
+    name = block.interfaces[int(block.interface[index])].name
+    frame, time_ns = block.first_frame + index, int(block.time_ns[index])
+    return Place(frame, time_ns, None, True, 0, name, path)  # a field of a tuple
 
 
 def _waiting(batch: Batch, indexes: NDArray[np.int64], lanes: list[Lane]) -> list[Waiting]:

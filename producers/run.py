@@ -22,6 +22,7 @@ from producers.decoders.tshark import Tshark
 from producers.engine.engine import FlowEngine
 from producers.engine.model import Accounting
 from producers.engine.policy.policy import LivePolicy
+from producers.files.watch import FileWatch
 from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
 from producers.sources import scan
 from producers.sources.opening import Skipped, expand, open_path
@@ -198,6 +199,9 @@ class Runner:
             emit=self.emit,
             telemetry=self.telemetry,
             recorder=self.recorder,
+            files=FileWatch(settings.files.max_size, settings.files.memory, self.telemetry)
+            if settings.files.enabled
+            else None,
         )
         outcome.captures += 1
 

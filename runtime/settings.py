@@ -137,6 +137,17 @@ class DecodeSettings(_Section):
     maxmind: list[Path] = Field(default_factory=list)
 
 
+class FilesSettings(_Section):
+    """Files that are carried in clear: whether they are looked for, up to which size one is hashed (bytes or `1MiB`).
+
+    `memory` bounds what is held of all of them together.
+    """
+
+    enabled: bool = True
+    max_size: ByteSize = Field(default=ByteSize(1 << 20), ge=0)
+    memory: ByteSize = Field(default=ByteSize(64 << 20), ge=1 << 20)
+
+
 class Settings(BaseModel):
     """All settings: what is given, then the environment, then the file, by name within each group.
 
@@ -156,6 +167,7 @@ class Settings(BaseModel):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     decode: DecodeSettings = Field(default_factory=DecodeSettings)
     tshark: TsharkSettings = Field(default_factory=TsharkSettings)
+    files: FilesSettings = Field(default_factory=FilesSettings)
     recorder: RecorderSettings = Field(default_factory=RecorderSettings)
 
     def __init__(self, **given: Any) -> None:

@@ -97,7 +97,9 @@ class Transaction(_Strict):
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
     flow (`any_flow: true`: on any flow); an empty key pairs in order. `connection`: all units of a flow are one
     event (`again: true`: what comes after it is the next one). `stream`: the first units of a flow with the same key
-    are one event, later ones none. After `timeout` seconds of packet time a request is an event without its response.
+    are one event, later ones none. Of `single` units with the same key a flow has at most `limit` events (0: any
+    number); those past it are counted in one more when the flow ends. After `timeout` seconds of packet time a request
+    is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
     others did the opposite.
@@ -111,6 +113,7 @@ class Transaction(_Strict):
     again: bool = False
     ok: Condition | None = None
     error: Condition | None = None
+    limit: int = Field(default=0, ge=0)
     timeout: float = Field(default=10.0, gt=0)
 
 

@@ -60,6 +60,19 @@ class EventBuilder:
         """The event of credentials that a unit shows."""
         return self._of_units(self._credentials, (unit,), credentials.fields(), "", forward=True)
 
+    def notice(self, name: str, units: Sequence[Unit], *, forward: bool = True) -> Event:
+        """The event that units make for a dataset that no decoder reads; `forward`: the initiator is the client.
+
+        Units stand at the first and the last packet, so packets are not counted; frame 0 is the flow as a whole.
+        """
+        fields = {name: value for unit in reversed(units) for name, value in unit.fields.items()}
+        event = self._of_units(datasets()[name], units, fields, "", forward=forward)
+        for end in (*_ENDS, *_COPIES.values(), "network"):
+            event.get(end, {}).pop("packets", None)
+            if not units[0].place.frame:
+                event.get(end, {}).pop("bytes", None)
+        return event
+
     def _of_units(
         self,
         dataset: Dataset,
@@ -88,7 +101,8 @@ class EventBuilder:
                 for name, value in unit.endpoints.items():
                     put(event, name, value)
         event["network"] = network
-        event.setdefault("netflight", {})["frame"] = {"first": first.frame, "last": last.frame}
+        if first.frame:
+            event.setdefault("netflight", {})["frame"] = {"first": first.frame, "last": last.frame}
         if first.path:
             event["log"] = {"file": {"path": first.path}}
         if status:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-_TRANSPORTS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp"})
+TRANSPORTS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp"})
 _NETWORKS = frozenset({"ip", "ipv6"})
 _TUNNELS = frozenset(
     {
@@ -78,7 +78,7 @@ def application_protocols(names: Sequence[str], *, tunnelled: bool) -> list[str]
 
 def _above_transport(names: Sequence[str]) -> int:
     """Where the layers above the last transport begin, or above IP where there is none; else past the end."""
-    for below in (_TRANSPORTS, _NETWORKS):
+    for below in (TRANSPORTS, _NETWORKS):
         places = [index for index, name in enumerate(names) if name in below]
         if places:
             return places[-1] + 1

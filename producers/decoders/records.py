@@ -11,13 +11,17 @@ from typing import NamedTuple
 
 import orjson
 
-from producers.decoders.protocols import QUOTING, application_protocols
+from producers.decoders.datasets.anomaly import ERROR, LAYER
+from producers.decoders.protocols import QUOTING, TRANSPORTS, application_protocols
 from producers.decoders.tree import Tree, find_all, layers_of
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REMEMBERED = 4096
 _SHORT = 2048
+_EXPERT, _MALFORMED = "_ws.expert", "_ws.malformed"
+# What a record has to have in it for a nested layer to be looked for: of expert information, that of severity error.
+_SIGNS = {_EXPERT: f'"_ws.expert.severity": "{ERROR}"'.encode()}
 
 
 class Splitter:
@@ -64,7 +68,7 @@ class Reader:
         beside: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._wanted, self._empty, self._beside = wanted, bare, beside or {}
-        self._nested = tuple((name, f'"{name}": '.encode()) for name in sorted(nested))
+        self._nested = tuple((name, _SIGNS.get(name, f'"{name}": '.encode())) for name in sorted(nested))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
@@ -79,7 +83,8 @@ class Reader:
         telling = self._telling(found)
         for name, sign in self._nested:
             if sign in record:
-                telling += self._inside(found, name)
+                inside = _experts(found) if name == _EXPERT else self._inside(found, name)
+                telling += inside
         reading = Reading(tuple(telling), self._protocols(tuple(found)))
         if not reading.layers and len(record) < _SHORT:
             if len(self._bare) >= _REMEMBERED:
@@ -127,6 +132,22 @@ def _joined(own: list[Tree], others: dict[str, list[Tree]]) -> list[Tree]:
         among = {name: trees[place] for name, trees in others.items() if len(trees) == len(own)}
         joined.append({**layer, **among} if among else layer)
     return joined
+
+
+def _experts(found: Tree) -> list[tuple[str, Tree]]:
+    """Expert information anywhere, each item with the name of the layer that it is about."""
+    telling = []
+    about = ""
+    names = list(found)
+    for place, (outer, value) in enumerate(found.items()):
+        if outer in QUOTING:
+            break
+        about = outer if outer != _MALFORMED else about
+        if outer == _MALFORMED and about in TRANSPORTS and place + 1 < len(names):
+            about = names[place + 1]  # equal layers stand where the last of them was
+        for tree in layers_of(value):
+            telling += [(_EXPERT, {**item, LAYER: about}) for item in find_all(tree, _EXPERT)]
+    return telling
 
 
 def layers(record: bytes) -> Tree | None:

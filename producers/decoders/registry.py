@@ -2,6 +2,7 @@
 
 from producers.decoders.base import Decoder
 from producers.decoders.datasets.amqp import AmqpDecoder
+from producers.decoders.datasets.anomaly import AnomalyDecoder
 from producers.decoders.datasets.arp import ArpDecoder
 from producers.decoders.datasets.bacnet import BacnetDecoder
 from producers.decoders.datasets.bittorrent import BittorrentDecoder
@@ -64,6 +65,7 @@ from schemas.model import Dataset
 DECODERS: dict[str, type[Decoder]] = {
     "fields": Decoder,
     "amqp": AmqpDecoder,
+    "anomaly": AnomalyDecoder,
     "arp": ArpDecoder,
     "bacnet": BacnetDecoder,
     "bgp": BgpDecoder,

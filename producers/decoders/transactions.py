@@ -14,6 +14,7 @@ from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
 
 _MAX_PARTS = 64
+_MAX_KEYS = 100  # of one flow that are counted each for itself
 NEVER = 1 << 96
 
 
@@ -61,6 +62,62 @@ class Tracker:
     def close(self) -> Iterator[Transaction]:
         """Yield everything that is left."""
         yield from ()
+
+
+@dataclass(slots=True, eq=False)
+class _Repeated:
+    """Units of one key on one flow: how many were told, the last one's frame, and what came past the limit."""
+
+    told: int = 0
+    frame: int = 0
+    more: int = 0
+    first: Unit | None = None
+    last: Unit | None = None
+
+
+class LimitTracker(Tracker):
+    """Every unit at once, but of one key in a packet one, on a flow `limit`; those past it when the flow ends.
+
+    The first unit of these says in `extra` how many they are.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self._of_flow: dict[int, dict[tuple[str, ...], _Repeated]] = {}
+        self.held = self._of_flow
+
+    def add(self, unit: Unit) -> Iterator[Transaction]:
+        """Tell the unit, or count it."""
+        flow = unit.place.flow
+        known = self._of_flow.setdefault(-1 if flow is None else flow.uid, {})
+        seen = known.get(unit.key)
+        if seen is None:
+            key = unit.key if len(known) < _MAX_KEYS else ()
+            seen = known.setdefault(key, _Repeated())
+        if seen.frame == unit.place.frame:
+            return
+        seen.frame = unit.place.frame
+        if seen.told < self.decoder.transaction.limit:
+            seen.told += 1
+            yield Transaction(request=unit, response=None)
+            return
+        seen.more += 1
+        seen.first, seen.last = seen.first or unit, unit
+
+    def end(self, flow: Flow) -> Iterator[Transaction]:
+        """Yield what was past the limit on a flow."""
+        yield from self._tell(flow.uid)
+
+    def close(self) -> Iterator[Transaction]:
+        """Yield what was past the limit anywhere."""
+        for uid in list(self._of_flow):
+            yield from self._tell(uid)
+
+    def _tell(self, uid: int) -> Iterator[Transaction]:
+        for seen in self._of_flow.pop(uid, {}).values():
+            if seen.first is not None:
+                seen.first.extra = seen.more
+                yield Transaction(seen.first, seen.last if seen.more > 1 else None)
 
 
 @dataclass(slots=True, eq=False)
@@ -309,4 +366,6 @@ def tracker_for(decoder: Decoder) -> Tracker:
         "connection": ConnectionTracker,
         "stream": StreamTracker,
     }
+    if decoder.transaction.limit:
+        return LimitTracker(decoder)
     return kinds[decoder.transaction.kind](decoder)

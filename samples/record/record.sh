@@ -21,6 +21,7 @@ needs=(
   kinit:krb5-user krb5kdc:krb5-kdc ldapsearch:ldap-utils slapd:slapd smbclient:smbclient smbd:samba
   tigervncpasswd:tigervnc-tools xfreerdp:freerdp2-x11 xrdp:xrdp xtigervncviewer:tigervnc-viewer
   Xtigervnc:tigervnc-standalone-server Xvfb:xvfb
+  vsftpd:vsftpd swaks:swaks aiosmtpd:python3-aiosmtpd smbd:samba smbclient:smbclient
 )
 
 if [ "$(id -u)" -ne 0 ]; then

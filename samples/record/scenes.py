@@ -6,13 +6,15 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from samples.record import (, hostile, scenes_web, servers
+from samples.record import (
     hostile,
     scenes_db,
+    scenes_files,
     scenes_ics,
     scenes_mail,
     scenes_net,
     scenes_rpc,
+    scenes_web,
     scenes_windows,
     servers,
 )
@@ -365,4 +367,5 @@ SCENES: dict[str, Callable[[Lab, Path], Case]] = {
     **scenes_mail.SCENES,
     **scenes_windows.SCENES,
     **scenes_web.SCENES,
+    **scenes_files.SCENES,
 }

@@ -45,7 +45,7 @@ _H2C = "h2c"
 _UPGRADED_STREAM = 1
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """The parts of a request's target, and what stands before the @ of its authority.
 
     `absolute` says that it names its host itself, as requests to proxies do.
@@ -159,10 +159,10 @@ def _read_response(unit: Unit, columns: Columns) -> None:
 def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> None:
     """Read scheme, host, port, path and query off the request's target and Host header (RFC 9112, section 3.2)."""
     fields = unit.fields
-    target = _split_target(fields.get("url.original", ""), fields.get("http.request.method", ""))
+    target = split_target(fields.get("url.original", ""), fields.get("http.request.method", ""))
     scheme = scheme or target.scheme
     named = _first(columns, "http.host")
-    host, port = _split_host(named.rpartition("@")[2] or target.authority)
+    host, port = host_and_port(named.rpartition("@")[2] or target.authority)
     rest, _, query = target.rest.partition("?")
     path = rest.partition("#")[0]
     _put(fields, "url.path", path)
@@ -212,22 +212,22 @@ def _read_user(unit: Unit, columns: Columns) -> None:
                 unit.credentials.append(said.credentials)
 
 
-def _split_target(target: str, method: str) -> _Target:
+def split_target(target: str, method: str) -> Target:
     """A request target in any of its four forms."""
     if method == "CONNECT":
-        return _Target("http", target.rpartition("@")[2], "", user_info(target))
+        return Target("http", target.rpartition("@")[2], "", user_info(target))
     if "://" in target[:16]:
         try:
             parts = urlsplit(target)
         except ValueError:
-            return _Target("http", "", target.replace(f"{user_info(target)}@", ""), user_info(target))
+            return Target("http", "", target.replace(f"{user_info(target)}@", ""), user_info(target))
         rest = parts.path + (f"?{parts.query}" if parts.query else "")
         authority = parts.netloc.rpartition("@")[2]
-        return _Target(parts.scheme.lower(), authority, rest, user_info(target), absolute=True)
-    return _Target("http", "", target)
+        return Target(parts.scheme.lower(), authority, rest, user_info(target), absolute=True)
+    return Target("http", "", target)
 
 
-def _split_host(text: str) -> tuple[str, int | None]:
+def host_and_port(text: str) -> tuple[str, int | None]:
     """`host`, `host:port`, `[v6]:port` or a bare IPv6 address as the host and the port."""
     text = text.strip()
     if text.startswith("["):
