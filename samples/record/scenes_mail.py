@@ -181,7 +181,11 @@ def irc(lab: Lab, out: Path) -> Case:
         counted=("irc", "flow"),
         contains=[
             {**event, "netflight.irc.command": "PRIVMSG", "netflight.irc.channel": ["#ops"]},
-            {**event, "netflight.irc.reply": "RPL_YOUREOPER"},
+            {
+                "event.dataset": "network_traffic.irc",
+                "source.port": 6667,
+                "netflight.irc.reply": "RPL_YOUREOPER",
+            },
         ],
     )
 
