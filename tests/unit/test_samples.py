@@ -10,20 +10,10 @@ import pytest
 import yaml
 
 from samples.record.readme import table
+from samples.record.scenes import SCENES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-NAMES = [
-    "beacon",
-    "dhcp",
-    "dns",
-    "dns_tunnel",
-    "office_day",
-    "ping",
-    "port_scan",
-    "ssh",
-    "ssh_bruteforce",
-    "web",
-]
+NAMES = sorted(SCENES)
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
 
