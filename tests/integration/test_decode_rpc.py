@@ -86,7 +86,6 @@ def ours(events: Iterable[Event], field: str) -> Counter[str]:
     return counts
 
 
-# tshark dissects no SIP that begins a fragment, and one MQTT packet whose length is a lie has no type in the column.
 @pytest.mark.parametrize("dataset", REQUESTS)
 def test_there_are_as_many_events_as_tshark_counts_requests(dataset: str) -> None:
     theirs = {

@@ -219,10 +219,8 @@ VALUES = st.one_of(
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@settings(
-    max_examples=40, suppress_health_check=[HealthCheck.too_slow]
-)  # the first event compiles its schema
-@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())  # slow at first: an event compiles its schema
 def test_nothing_in_a_tree_makes_a_decoder_fail(dataset: str, data: st.DataObject) -> None:
     names = [
         *names_of(dataset),
