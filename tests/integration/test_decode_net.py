@@ -210,14 +210,21 @@ def test_snmp_pairs_by_request() -> None:
     for path in paths():
         sides: tuple[Counter[Any], Counter[Any]] = Counter(), Counter()
         alone = 0
-        for kind, identity, message, reportable in rows(
-            path, "snmp", "snmp.data", "snmp.request_id", "snmp.msgID", "snmp.v3.flags.report"
+        for kind, identity, message, reportable, *ends in rows(
+            path,
+            "snmp",
+            "snmp.data",
+            "snmp.request_id",
+            "snmp.msgID",
+            "snmp.v3.flags.report",
+            "ip.src",
+            "ip.dst",
         ):
             if kind in ("4", "7"):
                 alone += 1
             else:
                 answer = kind in ("2", "8") or (not kind and reportable == "0")
-                sides[answer][message or identity] += 1
+                sides[answer][frozenset(ends), message or identity] += 1
         wanted[path] = pairs(*sides) + alone
     assert counts("snmp") == {path: count for path, count in wanted.items() if count}
 
