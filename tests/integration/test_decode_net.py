@@ -1,6 +1,7 @@
 """Network services: events against tshark's filters and columns; the default policy against decoding all."""
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -86,8 +87,18 @@ def counts(name: str) -> dict[str, int]:
 
 
 @cache
+def layers(path: str) -> set[str]:
+    """The layers that tshark shows in a capture: other filters need not be tried."""
+    argv = ["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.protocols"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return {name for line in {*said.splitlines()} for name in line.split(":")}
+
+
+@cache
 def rows(path: str, where: str, *fields: str) -> list[tuple[str, ...]]:
     """tshark's columns of the packets that match; a packet quoted in an ICMP error is none of its own."""
+    if not layers(path) & {*re.findall(r"[a-z][a-z0-9-]*", where)}:
+        return []
     argv = [
         "tshark",
         "-n",
@@ -183,6 +194,7 @@ def test_ike_version_2_pairs_by_cookie_and_message() -> None:
             "isakmp.ispi",
             "isakmp.messageid",
             "isakmp.exchangetype",
+            "udp.stream",
         ):
             sides[int(answer)][tuple(key)] += 1
         wanted[path] = pairs(*sides)
@@ -198,14 +210,21 @@ def test_snmp_pairs_by_request() -> None:
     for path in paths():
         sides: tuple[Counter[Any], Counter[Any]] = Counter(), Counter()
         alone = 0
-        for kind, identity, message, reportable, stream in rows(
-            path, "snmp", "snmp.data", "snmp.request_id", "snmp.msgID", "snmp.v3.flags.report", "udp.stream"
+        for kind, identity, message, reportable, *ends in rows(
+            path,
+            "snmp",
+            "snmp.data",
+            "snmp.request_id",
+            "snmp.msgID",
+            "snmp.v3.flags.report",
+            "ip.src",
+            "ip.dst",
         ):
             if kind in ("4", "7"):
                 alone += 1
             else:
                 answer = kind in ("2", "8") or (not kind and reportable == "0")
-                sides[answer][stream, message or identity] += 1
+                sides[answer][frozenset(ends), message or identity] += 1
         wanted[path] = pairs(*sides) + alone
     assert counts("snmp") == {path: count for path, count in wanted.items() if count}
 
