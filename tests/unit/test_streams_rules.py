@@ -53,7 +53,7 @@ CASES: dict[str, tuple[str, Fields, Fields]] = {
     ),
     "command_and_control_http_no_user_agent": (
         "http",
-        {"http.request.method": "GET", "user_agent.original": None},
+        {"http.request.method": "GET", "user_agent.original": None, "netflight.http.pushed": None},
         {"user_agent.original": "x"},
     ),
     "command_and_control_http_host_is_address": (
