@@ -114,7 +114,7 @@ class Pipeline:
         self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)
         self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
-        self._all_trackers = tuple(self._trackers.values())
+        self._used: list[Tracker] = []  # those of datasets that the source has, in the datasets' order
         for decoder in plan.decoders:
             decoder.begin()
         self._protocols: dict[int, list[str]] = {}
@@ -230,7 +230,7 @@ class Pipeline:
         for _ in self._pool.finish():
             self._answer()
         self._answer()
-        for tracker in self._all_trackers:
+        for tracker in self._used:
             self._tell(tracker, tracker.close())
 
     def _answer(self) -> None:
@@ -241,8 +241,7 @@ class Pipeline:
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
             elif isinstance(item, Unit):
-                tracker = self._trackers["anomaly"]
-                self._tell(tracker, tracker.add(item))
+                self._add(self._trackers["anomaly"], item)
             elif isinstance(item, Found):
                 units = units_of(item, self._source.path)
                 self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))
@@ -258,7 +257,7 @@ class Pipeline:
     def _tell_flow(self, record: FlowRecord) -> None:
         flow = record.flow
         if record.final:
-            for tracker in self._all_trackers:
+            for tracker in self._used:
                 if flow.uid in tracker.held:
                     self._tell(tracker, tracker.end(flow))
             self._pool.over(flow.uid)
@@ -314,9 +313,15 @@ class Pipeline:
         for unit in units:
             for credentials in unit.credentials:
                 self._show(unit, credentials)
-            self._tell(tracker, tracker.add(unit))
-        due_ns = tracker.due_ns
-        self._due_ns = min(self._due_ns, due_ns)
+            self._add(tracker, unit)
+
+    def _add(self, tracker: Tracker, unit: Unit) -> None:
+        if tracker not in self._used:
+            self._used = [
+                other for other in self._trackers.values() if other in self._used or other is tracker
+            ]
+        self._tell(tracker, tracker.add(unit))
+        self._due_ns = min(self._due_ns, tracker.due_ns)
 
     def _show(self, unit: Unit, credentials: Credentials) -> None:
         """Tell of credentials in clear, once per flow."""
@@ -328,9 +333,10 @@ class Pipeline:
             self._emit_event(self._builder.credentials(unit, credentials))
 
     def _expire(self) -> None:
-        for tracker in self._all_trackers:
-            self._tell(tracker, tracker.expire(self._now_ns))
-        self._due_ns = min(tracker.due_ns for tracker in self._all_trackers)
+        for tracker in self._used:
+            if tracker.due_ns < self._now_ns:
+                self._tell(tracker, tracker.expire(self._now_ns))
+        self._due_ns = min((tracker.due_ns for tracker in self._used), default=NEVER)
 
     def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
         for transaction in transactions:

@@ -19,6 +19,8 @@ MAX_BYTES = 256
 
 def number(text: str) -> int | None:
     """Decimal or 0x-hexadecimal digits as an integer within 64 bits."""
+    if not text:
+        return None
     try:
         value = int(text, 0) if text.startswith("0x") else int(text)
     except ValueError:

@@ -120,7 +120,7 @@ def extended_code(layer: Tree) -> int:
 
 def _option(layer: Tree) -> Tree | None:
     section = layer.get("Additional records")
-    return next(holders(section, "dns.resp.ext_rcode"), None) if isinstance(section, dict) else None
+    return next(iter(holders(section, "dns.resp.ext_rcode")), None) if isinstance(section, dict) else None
 
 
 def _record(record: Tree) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _ADDRESSES = {
     "source": ("bacnet.snet", ("bacnet.sadr_eth", "bacnet.sadr_mstp", "bacnet.sadr_tmp")),
     "destination": ("bacnet.dnet", ("bacnet.dadr_eth", "bacnet.dadr_mstp", "bacnet.dadr_tmp")),
 }
-_VALUES = tuple(
+_VALUES = frozenset(
     f"bacapp.present_value.{name}"
     for name in (
         *("null", "boolean", "uint", "int", "real", "double", "octet_string", "char_string", "bit_string"),
@@ -34,6 +34,7 @@ _NETWORK_FIELDS = frozenset(
     }
 )
 _hexadecimal = CONVERTERS["hex"]
+_WITH_PASSWORD = frozenset({17, 20})  # DeviceCommunicationControl, ReinitializeDevice
 # tshark tells these in its labels alone.
 _PASSWORD = re.compile(r"^password: .*?'(.*)'$", re.IGNORECASE | re.DOTALL)
 _STATE = re.compile(r"^(?:reinitialized State Of Device|enable-disable): *(.*?)(?: \(\d+\))?$")
@@ -110,8 +111,9 @@ class BacnetDecoder(IcsDecoder):
             unit.status = "Error" if kind in _FAILURES else "OK"
             fields["error.message"] = self._reason(columns)
         else:
-            fields["netflight.bacnet.state"] = _labelled(layer, _STATE)
-            password = _labelled(layer, _PASSWORD)
+            told = code in _WITH_PASSWORD
+            fields["netflight.bacnet.state"] = _labelled(layer, _STATE) if told else None
+            password = _labelled(layer, _PASSWORD) if told else None
             if password:
                 unit.credentials.append(
                     Credentials("", password, str(fields.get("netflight.bacnet.service", "")))

@@ -50,7 +50,7 @@ class BittorrentDecoder(Decoder):
 
 
 def _handshake(layer: Tree, place: Place) -> Unit | None:
-    shaken = next(holders(layer, "bittorrent.info_hash"), None)
+    shaken = next(iter(holders(layer, "bittorrent.info_hash")), None)
     if shaken is None:
         return None
     side = "client" if place.from_initiator else "server"

@@ -143,7 +143,7 @@ def _answer(opcode: str, columns: Columns, layer: Tree, session: _Session, unit:
 
 def _rows(columns: Columns, layer: Tree) -> dict[str, Any]:
     """What a result of rows says of itself; its table is that of the first column."""
-    meta = collect(next(find_all(layer, "Metadata"), {}), _META)
+    meta = collect(next(iter(find_all(layer, "Metadata")), {}), _META)
     base = "cassandra.response.result.rows"
     keyspace, table = (meta.get(f"{_ROWS}.{name}_name", [""])[0] for name in ("keyspace", "table"))
     return {

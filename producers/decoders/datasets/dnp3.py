@@ -128,22 +128,18 @@ class Dnp3Decoder(IcsDecoder):
 
     def _point(self, said: str, point: Tree, side: str) -> dict[str, Any]:
         found = collect(point, _POINT)
-        told: dict[str, Any] = {
-            "object": said,
-            "index": number(first(found, "dnp3.al.index") or first(found, "dnp3.al.point_index")),
-            "value": next((found[name][0] for name in _VALUES if name in found), None),
-            "control": self.name(
-                "netflight.dnp3.request.points.control", number(first(found, "dnp3.ctl.op"))
-            ),
-            "trip_close": self.name(
-                "netflight.dnp3.request.points.trip_close", number(first(found, "dnp3.ctl.trip"))
-            ),
-            "count": number(first(found, "dnp3.al.count")),
-            "on_time": number(first(found, "dnp3.al.on_time")),
-            "off_time": number(first(found, "dnp3.al.off_time")),
-        }
-        if side == "response":
-            code = number(first(found, "dnp3.al.ctrlstatus"))
+        told: dict[str, Any] = {"object": said}
+        for name, field in _NUMBERS.items():
+            if field in found:
+                told[name] = number(found[field][0])
+        if "index" not in told and "dnp3.al.point_index" in found:
+            told["index"] = number(found["dnp3.al.point_index"][0])
+        told["value"] = next((found[name][0] for name in _VALUES if name in found), None)
+        for name, field in _NAMED.items():
+            if field in found:
+                told[name] = self.name(f"netflight.dnp3.request.points.{name}", number(found[field][0]))
+        if side == "response" and "dnp3.al.ctrlstatus" in found:
+            code = number(found["dnp3.al.ctrlstatus"][0])
             told["status"] = self.name("netflight.dnp3.response.points.status", code)
         return told
 
@@ -156,6 +152,13 @@ def _points(tree: Tree) -> Iterator[Tree]:
         yield {**point, "dnp3.al.timestamp": alone} if isinstance(alone, str) else point
 
 
+_NUMBERS = {
+    "index": "dnp3.al.index",
+    "count": "dnp3.al.count",
+    "on_time": "dnp3.al.on_time",
+    "off_time": "dnp3.al.off_time",
+}
+_NAMED = {"control": "dnp3.ctl.op", "trip_close": "dnp3.ctl.trip"}
 _RANGE = frozenset({"dnp3.al.range.start", "dnp3.al.range.stop", "dnp3.al.range.quantity"})
 _POINT = frozenset(
     {

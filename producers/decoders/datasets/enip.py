@@ -67,7 +67,7 @@ class EnipDecoder(IcsDecoder):
         elif protocol == "cip":
             yield from self._of_message(layer, self._headers.take(place), place)
         elif self._sent_on:
-            inner = next(find_all(layer, "cip"), None)
+            inner = next(iter(find_all(layer, "cip")), None)
             unit = self._sent_on.popleft()
             if inner is not None:
                 self._read_message(inner, unit.fields, Role.REQUEST)

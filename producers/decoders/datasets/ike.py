@@ -1,7 +1,7 @@
 """IKE version 1 (RFC 2409) and 2 (RFC 7296): the messages of an exchange, as far as they are in clear."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from producers.decoders.base import Decoder
@@ -143,7 +143,7 @@ def _transform(tree: Tree) -> str:
             return _with_key(name, find_all(tree, "isakmp.ike2.attr"), "isakmp.ike2.attr.key_length")
     names = []
     for field, table in _ATTRIBUTES:
-        said = next(holders(tree, field), None)
+        said = next(iter(holders(tree, field)), None)
         if said is not None:
             name = name_or_number(table, number(str(said[field])) or 0)
             names.append(
@@ -154,6 +154,6 @@ def _transform(tree: Tree) -> str:
     return "/".join(names)
 
 
-def _with_key(name: str, attributes: Iterator[Tree], field: str) -> str:
+def _with_key(name: str, attributes: Iterable[Tree], field: str) -> str:
     length = next((str(attribute[field]) for attribute in attributes if field in attribute), "")
     return f"{name}-{length}" if length else name

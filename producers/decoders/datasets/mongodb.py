@@ -171,7 +171,7 @@ def _show(name: str, body: Tree, unit: Unit) -> None:
 
 def _answer(layer: Tree, unit: Unit) -> None:
     bodies = list(find_all(layer, "mongo.msg.sections.section.body"))
-    body = bodies[0] if bodies else next(find_all(layer, "mongo.document"), {})
+    body = bodies[0] if bodies else next(iter(find_all(layer, "mongo.document")), {})
     fields: dict[str, Any] = {
         "mongodb.startingFrom": first(layer, "mongo.starting_from"),
         "mongodb.cursorId": first(layer, "mongo.cursor_id"),

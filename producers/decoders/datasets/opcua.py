@@ -111,7 +111,7 @@ class OpcuaDecoder(IcsDecoder):
         if service:
             fields |= self._named(code, role)
             fields["netflight.opcua.request_handle"] = number(first(columns, "opcua.RequestHandle"))
-            body = next(find_all(layer, service), {})
+            body = next(iter(find_all(layer, service)), {})
             content = {key: value for key, value in body.items() if not key.startswith(_HEADERS)}
             read = self._read_request if role is Role.REQUEST else self._read_response
             read(unit, service, content)
@@ -177,8 +177,8 @@ class OpcuaDecoder(IcsDecoder):
 
     def _identity(self, body: Tree) -> str | None:
         """The kind of the token that identifies a user (OPC 10000-4, section 7.40)."""
-        token = next(find_all(body, "UserIdentityToken: ExtensionObject"), {})
-        kind = next(holders(token, "opcua.nodeid.numeric"), {})
+        token = next(iter(find_all(body, "UserIdentityToken: ExtensionObject")), {})
+        kind = next(iter(holders(token, "opcua.nodeid.numeric")), {})
         return self.name("netflight.opcua.identity", number(str(kind.get("opcua.nodeid.numeric"))))
 
 

@@ -123,7 +123,7 @@ class TdsDecoder(SessionDecoder[_Session]):
         kind, session = first(layer, "tds.type"), self.sessions.of(place)
         if kind not in _TYPES:
             return
-        ends = next(find_all(layer, "tds.status_tree"), {}).get("tds.status.eom") in {"1", "True"}
+        ends = next(iter(find_all(layer, "tds.status_tree")), {}).get("tds.status.eom") in {"1", "True"}
         from_server = kind == _RESPONSE or (kind in {_SSPI, _PRELOGIN} and not _from_client(place))
         unit = Unit(Role.RESPONSE if from_server else Role.REQUEST, {}, place, protocol)
         columns = collect(layer, _READ)
@@ -234,7 +234,7 @@ def _parameters(layer: Tree) -> list[tuple[str, str, bool]]:
     """Name and value of each parameter, and whether it is a text."""
     found = []
     for tree in find_all(layer, "tds.rpc.parameter"):
-        value = next(find_all(tree, "tds.rpc.parameter.value"), {})
+        value = next(iter(find_all(tree, "tds.rpc.parameter.value")), {})
         for name, data in value.items():
             if name.startswith("tds.type_varbyte.data.") and isinstance(data, str):
                 found.append(

@@ -80,7 +80,7 @@ class ThriftDecoder(Decoder):
 
 
 def _body(layer: Tree, name: str) -> Tree:
-    return next(find_all(layer, name), {}) if name else {}
+    return next(iter(find_all(layer, name)), {}) if name else {}
 
 
 class _Values:
