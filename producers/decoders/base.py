@@ -5,13 +5,16 @@ response tell something only together, `complete`.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from producers.decoders.convert import CONVERTERS, choice
+from producers.decoders.per_flow import PerFlow
 from producers.decoders.tree import Columns, Tree, collect, split
 from producers.decoders.unit import Place, Role, Unit
 from schemas.errors import SchemaError
 from schemas.model import Condition, Dataset, Of, Transaction
+
+S = TypeVar("S")
 
 
 class _Column(NamedTuple):
@@ -39,6 +42,7 @@ class Decoder:
         self.dataset = dataset
         self.transaction: Transaction = dataset.transaction
         self._each = dataset.tshark.each
+        self._per_flow: list[PerFlow[Any]] = []
         self._columns = [_column(dataset, name) for name in dataset.fields if dataset.fields[name].tshark]
         self._columns_of = {role: _columns_of(role, self._columns) for role in Role}
         self._wanted = self._all_wanted()
@@ -47,8 +51,16 @@ class Decoder:
         """Names of tshark fields that `units` reads beyond those of the YAML."""
         return frozenset()
 
+    def per_flow(self, make: Callable[[], S]) -> PerFlow[S]:
+        """A state per flow, which `make` makes and which is forgotten when another source begins."""
+        states = PerFlow(make)
+        self._per_flow.append(states)
+        return states
+
     def begin(self) -> None:
         """Forget what is remembered of flows: the packets of another source begin."""
+        for states in self._per_flow:
+            states.clear()
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """Yield the units in one occurrence of the dataset's layer (`protocol` of them) in a packet."""

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.decoders.bson import Documents
+from producers.decoders.per_flow import MAX_FLOWS, PerFlow
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.state import MAX_FLOWS, PerFlow
 from producers.decoders.statements import statement
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Role, Unit

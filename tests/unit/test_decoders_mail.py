@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from producers.decoders.base import Decoder
 from producers.decoders.mail import addresses, date, decoded
 from producers.decoders.sasl import Sasl
-from producers.decoders.sessions import Sessions
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Role, Unit
 from tests.trees import decoder, event, flow, place
@@ -32,6 +31,7 @@ kept = cache(decoder)
 
 def feed(reader: Decoder, *layers: tuple[bool, Tree], protocol: str = "") -> list[Unit]:
     """The units of layers in their order; each with whether the client sent it."""
+    reader.begin()
     on = flow()
     found: list[Unit] = []
     for frame, (forward, layer) in enumerate(layers, 1):
@@ -163,18 +163,6 @@ def test_headers() -> None:
     ]
     assert date("Mon, 05 Jan 2026 09:00:00 +0100") == "2026-01-05T08:00:00Z"
     assert date("yesterday") == ""
-
-
-def test_sessions_are_bounded_and_of_one_capture() -> None:
-    made = iter(range(1000))
-    sessions = Sessions(lambda: next(made), limit=1)
-    on = flow()
-    assert sessions.of(place(on, 5)) == sessions.of(place(on, 6)) == 0
-    assert sessions.of(place(on, 1)) == 1  # an earlier frame: another capture
-    other = flow(port=99)
-    other.uid = 7
-    sessions.of(place(other, 2))
-    assert len(sessions) == 1
 
 
 FIELDS = st.sampled_from(

@@ -15,7 +15,6 @@ from producers.decoders.dialogue import (
     unescaped,
 )
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.sessions import Sessions
 from producers.decoders.tree import Tree, holders, texts
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -68,7 +67,7 @@ class FtpDecoder(DialogueDecoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per whole reply."""

@@ -9,7 +9,6 @@ from typing import Any
 from producers.decoders.dialogue import Command, Dialogue, DialogueDecoder, aside, request, response
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.sessions import Sessions
 from producers.decoders.tree import Tree, texts
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -71,7 +70,7 @@ class ImapDecoder(DialogueDecoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per tagged response, in the order of their lines."""

@@ -8,7 +8,6 @@ from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.sessions import Sessions
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Tree, find_all, texts
 from producers.decoders.unit import Place, Role, Unit
@@ -41,7 +40,7 @@ class IrcDecoder(Decoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""

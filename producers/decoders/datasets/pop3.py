@@ -6,7 +6,6 @@ from typing import Any
 from producers.decoders.dialogue import Dialogue, DialogueDecoder, aside, is_verb, request, response
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.sessions import Sessions
 from producers.decoders.tree import Tree, find_all, texts
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -26,7 +25,7 @@ class Pop3Decoder(DialogueDecoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """A unit for a command, one for a reply; what a client answers in a login is part of it."""

@@ -21,7 +21,6 @@ from producers.decoders.dialogue import (
 from producers.decoders.mail import headers
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.sessions import Sessions
 from producers.decoders.tree import Tree, texts
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -95,7 +94,7 @@ class SmtpDecoder(DialogueDecoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """The units of a packet; a message's headers (`imf`) go to the mail that has just been sent."""

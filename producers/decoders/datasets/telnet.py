@@ -8,7 +8,6 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.secrets import Credentials
-from producers.decoders.sessions import Sessions
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Tree, holders, texts
 from producers.decoders.unit import Place, Role, Unit
@@ -61,7 +60,7 @@ class TelnetDecoder(Decoder):
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
-        self._sessions = Sessions(_Session)
+        self._sessions = self.per_flow(_Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """A unit for the first packet, and for each that tells something new."""
