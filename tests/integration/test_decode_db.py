@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import threading
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from producers.run import Runner
-from runtime.settings import Settings
 from schemas.events import Event, get
 from tests.captures import captures
-from tests.decoding import decode
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -84,7 +81,7 @@ def paths(dataset: str) -> dict[str, Path]:
 
 
 @cache
-def everything() -> dict[str, Path]:
+def chosen() -> dict[str, Path]:
     return {name: path for dataset in NAMES for name, path in paths(dataset).items()}
 
 
@@ -111,13 +108,8 @@ def columns(path: Path, which: str, field: str) -> list[list[str]]:
 
 @cache
 def decoded() -> dict[str, list[Event]]:
-    told = decode(list(everything().values()))
-    assert told.outcome.errors == []
-    assert told.outcome.telemetry.labels("undecoded") == {}
-    by_path: dict[str, list[Event]] = {str(path): [] for path in everything().values()}
-    for event in told.events:
-        by_path[event["log"]["file"]["path"]].append(event)
-    return {name: by_path[str(path)] for name, path in everything().items()}
+    told = everything()
+    return {name: told[str(path)] for name, path in chosen().items()}
 
 
 def of(dataset: str, name: str) -> list[Event]:
@@ -132,7 +124,7 @@ def test_there_are_as_many_events_as_requests() -> None:
             values = [value for row in columns(path, asked.filter, asked.field) for value in row]
             counted[asked.dataset, name] += sum(not asked.values or value in asked.values for value in values)
     wanted = {key: count + ALONE.get(key, 0) for key, count in counted.items() if count or key in ALONE}
-    told = {(dataset, name): len(of(dataset, name)) for dataset in NAMES for name in everything()}
+    told = {(dataset, name): len(of(dataset, name)) for dataset in NAMES for name in chosen()}
     assert {key: count for key, count in told.items() if count} == wanted
     assert sum(wanted.values()) > 200
 
@@ -184,7 +176,7 @@ def plain(value: str) -> str:
 
 def test_rows_are_counted() -> None:
     """A result set over many packets: tshark's rows are the event's."""
-    mysql, pgsql = everything()["mysql/capture.pcap"], everything()["pgsql/capture.pcap"]
+    mysql, pgsql = chosen()["mysql/capture.pcap"], chosen()["pgsql/capture.pcap"]
     rows = sum(len(row) for row in columns(mysql, "mysql.row.text", "mysql.row.text"))
     told = [event for event in of("mysql", "mysql/capture.pcap") if get(event, "mysql.num_rows") is not None]
     text = [event for event in told if get(event, "netflight.mysql.command") == "COM_QUERY"]
@@ -200,7 +192,7 @@ def width(event: Event) -> float:
 
 
 def test_no_secret_is_in_an_event() -> None:
-    for name in everything():
+    for name in chosen():
         if "/capture.pcap" in name:
             for event in decoded()[name]:
                 text = orjson.dumps(event).decode()
@@ -211,7 +203,7 @@ def test_credentials_are_seen() -> None:
     """Each in clear, once per flow."""
     found = Counter(
         (name.split("/")[-2], get(event, "netflight.credentials.mechanism"))
-        for name in everything()
+        for name in chosen()
         for event in decoded()[name]
         if event["event"]["dataset"] == "network_traffic.credentials"
     )
@@ -222,20 +214,3 @@ def test_credentials_are_seen() -> None:
     assert (found["redis", "ACL"], found["redis", "CONFIG"]) == (1, 1)
     assert found["cassandra", "statement"] == 1
     assert (found["captures", "TDS5"], found["captures", "TDS7"]) == (1, 1)
-
-
-def test_the_default_policy_tells_what_decoding_everything_tells() -> None:
-    events: list[Event] = []
-    runner = Runner(Settings(sensor="test"), events.append, threading.Event(), policy="all")
-    runner.run_paths([str(path) for path in everything().values()])
-    whole = {e["event"]["id"]: comparable(e) for e in events if e["event"]["dataset"] in DATASETS}
-    told = [e for each in decoded().values() for e in each if e["event"]["dataset"] in DATASETS]
-    assert {e["event"]["id"]: comparable(e) for e in told} == whole
-    assert len(whole) > 200
-
-
-def comparable(event: Event) -> Event:
-    """An event without the time it was made."""
-    told: Event = orjson.loads(orjson.dumps(event))
-    del told["event"]["created"]
-    return told

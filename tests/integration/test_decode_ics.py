@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import threading
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,9 @@ import orjson
 import pytest
 
 from producers.decoders.tshark import PREFERENCES
-from producers.run import Runner
-from runtime.settings import Settings
 from schemas.events import Event, get
-from schemas.jsonschema import validator
 from tests.captures import captures
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -88,19 +85,11 @@ def path(capture: str) -> Path:
 
 
 @cache
-def decoded(capture: str, policy: str = "default") -> dict[str, list[Event]]:
+def decoded(capture: str) -> dict[str, list[Event]]:
     """The events of a capture by dataset."""
     events: dict[str, list[Event]] = defaultdict(list)
-
-    def emit(event: Event) -> None:
-        told = orjson.loads(orjson.dumps(event))
-        told["event"]["created"] = told["event"]["start"]  # the one thing that differs from run to run
-        events[told["event"]["dataset"].partition(".")[2]].append(told)
-
-    runner = Runner(Settings(sensor="test"), emit, threading.Event(), policy=policy)
-    outcome = runner.run_paths([str(path(capture))])
-    assert outcome.errors == []
-    assert outcome.telemetry.labels("undecoded") == {}
+    for event in everything()[str(path(capture))]:
+        events[event["event"]["dataset"].partition(".")[2]].append(event)
     return events
 
 
@@ -136,8 +125,6 @@ def test_events_have_the_units_that_tshark_shows(name: str, capture: str) -> Non
     )
     events = decoded(capture)[name]
     assert sum(map(units, events)) == counted.total() > 0
-    for event in events:
-        validator(event["event"]["dataset"])(event)
 
 
 @pytest.mark.parametrize(("name", "field", "column"), VALUES)
@@ -155,11 +142,6 @@ def test_values_are_those_of_tsharks_columns(name: str, field: str, column: str)
                 assert str(value) in told[frames["first"]] + told[frames["last"]], event["netflight"]
                 compared += 1
     assert compared > 0
-
-
-@pytest.mark.parametrize(("name", "capture"), CASES)
-def test_the_default_policy_tells_the_same_as_decoding_everything(name: str, capture: str) -> None:
-    assert decoded(capture)[name] == decoded(capture, "all")[name]
 
 
 def test_no_password_is_in_an_event() -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -16,11 +15,9 @@ from typing import Any
 
 import pytest
 
-from producers.run import Runner
-from runtime.settings import Settings
 from schemas.events import Event, get
 from tests.captures import captures
-from tests.decoding import decode
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -53,14 +50,13 @@ def paths() -> tuple[Path, ...]:
 @cache
 def decoded() -> dict[Path, list[Event]]:
     """The events of the family by capture."""
-    found: dict[Path, list[Event]] = {path: [] for path in paths()}
-    decoding = decode(paths())
-    assert decoding.outcome.errors == []
-    assert decoding.outcome.telemetry.labels("undecoded") == {}
-    for event in decoding.events:
-        if event["event"]["dataset"].partition(".")[2] in (*NAMES, "credentials"):
-            found[Path(event["log"]["file"]["path"])].append(event)
-    return found
+    told = everything()
+    return {
+        path: [
+            e for e in told[str(path)] if e["event"]["dataset"].partition(".")[2] in (*NAMES, "credentials")
+        ]
+        for path in paths()
+    }
 
 
 def of(name: str, path: Path) -> list[Event]:
@@ -247,23 +243,6 @@ def test_telnet_connections_and_tftp_requests() -> None:
         assert len(of("tftp", path)) == len(told_apart), path  # one asks again
         errors = told(of("tftp", path), "netflight.tftp.error.code")
         assert errors == Counter(values(path, "tftp.error.code")), path
-
-
-def test_the_default_policy_tells_what_decoding_everything_tells() -> None:
-    found: list[Event] = []
-    Runner(Settings(sensor="test"), found.append, threading.Event(), policy="all").run_paths(
-        [str(path) for path in paths()]
-    )
-    wanted = {e["event"]["id"]: e for path in paths() for e in decoded()[path]}
-    theirs = {
-        e["event"]["id"]: e
-        for e in found
-        if e["event"]["dataset"].partition(".")[2] in (*NAMES, "credentials")
-    }
-    assert set(wanted) == set(theirs)
-    for name, event in wanted.items():
-        assert {**theirs[name]["event"], "created": ""} == {**event["event"], "created": ""}
-        assert theirs[name]["netflight"] == event["netflight"]
 
 
 SECRETS = ("secretpassword", "M0d1c0nF14G", "capture", "barrymanilow", "guess-1", "passwd")

@@ -1,10 +1,8 @@
 """Network services: events against tshark's filters and columns; the default policy against decoding all."""
 
-import json
 import re
 import shutil
 import subprocess
-import threading
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -12,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from producers.run import Runner
-from runtime.settings import Settings
 from schemas.events import Event, get
-from schemas.jsonschema import validator
 from tests.captures import captures
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -62,23 +58,11 @@ def paths() -> list[str]:
     return [*(str(captures() / name) for name in PUBLIC), *own]
 
 
-@cache
-def decoded(policy: str) -> dict[str, list[Event]]:
-    """The events of every capture."""
-    found: dict[str, list[Event]] = {path: [] for path in paths()}
-
-    def emit(event: Event) -> None:
-        found[event["log"]["file"]["path"]].append(json.loads(json.dumps(event)))
-
-    runner = Runner(Settings(sensor="test"), emit, threading.Event(), policy=policy)
-    assert runner.run_paths(paths()).errors == []
-    return found
-
-
-def of(name: str, policy: str = "default") -> dict[str, list[Event]]:
+def of(name: str) -> dict[str, list[Event]]:
+    told = everything()
     return {
-        path: [event for event in events if event["event"]["dataset"] == f"network_traffic.{name}"]
-        for path, events in decoded(policy).items()
+        path: [event for event in told[path] if event["event"]["dataset"] == f"network_traffic.{name}"]
+        for path in paths()
     }
 
 
@@ -276,19 +260,3 @@ def test_values_are_those_of_tshark_s_columns() -> None:
             assert found == wanted, (name, field, path)
             compared += sum(wanted.values())
     assert compared > 100
-
-
-def test_the_default_policy_tells_what_decoding_everything_tells() -> None:
-    names = (*SINGLES, *NAMES, *CONNECTIONS, "ntp", "snmp", "stun", "ike", "bittorrent")
-    for name in names:
-        mine, all_of_it = of(name), of(name, "all")
-        for path in paths():
-            assert [event["event"]["id"] for event in mine[path]] == [
-                event["event"]["id"] for event in all_of_it[path]
-            ], (name, path)
-
-
-def test_every_event_is_valid() -> None:
-    for events in decoded("default").values():
-        for event in events:
-            validator(event["event"]["dataset"])(event)

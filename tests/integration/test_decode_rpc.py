@@ -14,7 +14,7 @@ from samples.record.case import COUNTS
 from samples.record.scenes_rpc import SCENES
 from schemas.events import Event, get
 from tests.captures import captures
-from tests.decoding import decode
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -38,11 +38,8 @@ def paths() -> tuple[Path, ...]:
 
 @cache
 def decoded() -> dict[Path, list[Event]]:
-    outcome = decode(paths())
-    found: dict[Path, list[Event]] = {path: [] for path in paths()}
-    for event in outcome.events:
-        found[Path(event["log"]["file"]["path"])].append(event)
-    return found
+    told = everything()
+    return {path: told[str(path)] for path in paths()}
 
 
 @cache

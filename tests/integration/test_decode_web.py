@@ -2,9 +2,7 @@
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from struct import pack
 from typing import Any
@@ -12,11 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from producers.run import Runner
-from runtime.settings import Settings
 from schemas.events import Event, get
 from tests.captures import captures
-from tests.decoding import check, decode
+from tests.decoding import check, decode, everything
 from tests.packets import ethernet, ip, pcap, tcp
 
 pytestmark = [
@@ -47,19 +43,10 @@ def paths() -> list[Path]:
     ]
 
 
-@cache
-def events(policy: str = "default") -> dict[str, list[Event]]:
-    """The events of each capture, without the time they were made."""
-    found: dict[str, list[Event]] = {str(path): [] for path in paths()}
-
-    def emit(event: Event) -> None:
-        told = orjson.loads(orjson.dumps(event))
-        del told["event"]["created"]
-        found[told["log"]["file"]["path"]].append(told)
-
-    runner = Runner(Settings(sensor="test"), emit, threading.Event(), policy=policy)
-    assert runner.run_paths(list(found)).errors == []
-    return found
+def events() -> dict[str, list[Event]]:
+    """The events of each capture."""
+    told = everything()
+    return {str(path): told[str(path)] for path in paths()}
 
 
 def of(name: str, found: list[Event]) -> list[Event]:
@@ -101,13 +88,6 @@ def test_tls_is_told_once_for_each_hello_that_differs() -> None:
         ours = [event for event in of("tls", events()[str(path)]) if get(event, "tls.client.ja3")]
         assert len(ours) == len(hellos)
         assert sorted(event["tls"]["client"]["ja3"] for event in ours) == sorted(row[2] for row in hellos)
-
-
-def test_the_default_policy_tells_what_decoding_everything_tells() -> None:
-    for path, found in events().items():
-        whole = events("all")[path]
-        for name in ("quic", "tls", "http", "ssh", "credentials"):
-            assert of(name, found) == of(name, whole), path
 
 
 def test_no_secret_is_in_an_event() -> None:

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from schemas.events import Event, get
-from schemas.jsonschema import validator
 from schemas.model import datasets
 from tests.captures import captures
-from tests.decoding import decode
+from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -92,16 +91,9 @@ def _rows(path: str) -> list[Row]:
     ]
 
 
-@cache
 def events() -> dict[str, list[Event]]:
-    found: dict[str, list[Event]] = {path: [] for path in paths()}
-    decoded = decode(paths())
-    assert decoded.outcome.errors == []
-    assert decoded.outcome.telemetry.labels("undecoded") == {}
-    for event in decoded.events:
-        validator(event["event"]["dataset"])(event)
-        found[event["log"]["file"]["path"]].append(event)
-    return found
+    told = everything()
+    return {path: told[path] for path in paths()}
 
 
 def of(dataset: str, path: str) -> list[Event]:
