@@ -11,9 +11,13 @@ from typing import NamedTuple
 
 import orjson
 
-from producers.decoders.datasets.anomaly import ERROR, LAYER
 from producers.decoders.protocols import QUOTING, TRANSPORTS, application_protocols
 from producers.decoders.tree import Tree, find_all, layers_of
+
+ERROR = 0x0080_0000
+"""The severity `error` of expert information (epan/proto.h, PI_ERROR)."""
+LAYER = "netflight.layer"
+"""Under which name an item of expert information tells the layer that it is about."""
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")

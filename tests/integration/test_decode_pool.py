@@ -35,6 +35,8 @@ BETTER_WITHOUT_BULK = {
     ("http", "1:CqB79EoGjEcL7vCfSrxjtQi4CL8="),  # Modbus
     ("http", "1:sR+PF+XuOMwlnB/Q5J8eQ10fHWo="),
 }
+# tshark's words about a packet that no dataset needs: the 17th of an unknown protocol (ROCPlus.pcap, frame 299).
+NOT_DECODED = {("anomaly", "1:t7yiM93FOHgtJ0mLCf65SSfvgyA=")}
 
 
 class Decoded(NamedTuple):
@@ -111,7 +113,7 @@ def test_the_default_policy_tells_what_decoding_everything_tells(
         for name, event in mine.items()
         if theirs.get(name) != event
     }
-    assert different == BETTER_WITHOUT_BULK
+    assert different == BETTER_WITHOUT_BULK | NOT_DECODED
 
 
 def test_killed_children_cost_no_flow_and_no_more_than_what_was_in_flight(tmp_path: Path) -> None:

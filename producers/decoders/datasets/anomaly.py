@@ -6,12 +6,10 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.protocols import PROTOCOL_NAMES
+from producers.decoders.records import ERROR, LAYER
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
 from producers.engine.model import Flow
-
-ERROR = 0x0080_0000
-"""The severity `error` of expert information (epan/proto.h, PI_ERROR)."""
 
 _MALFORMED = 7
 # epan/proto.h, PI_GROUP_MASK: the uppermost byte
@@ -50,10 +48,6 @@ class AnomalyDecoder(Decoder):
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002  # the base's
         """How many packets the event stands for."""
         fields["netflight.anomaly.count"] = (request.extra if request is not None else None) or 1
-
-
-LAYER = "netflight.layer"
-"""What `Reader` puts into an expert item: the name of the layer that it is about."""
 
 
 def broken(place: Place) -> Unit:
