@@ -5,6 +5,7 @@ names, how requests meet responses) is for whoever runs it.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,9 @@ def write_dataset(name: str, layer: str, capture: Path) -> list[Path]:
 def decoded(capture: Path, name: str) -> list[Event]:
     """The events of a dataset that `netflight decode` makes of a capture, in a process that knows new datasets."""
     argv = [sys.executable, "-m", "cockpit", "decode", "--quiet", str(capture)]
-    done = subprocess.run(argv, capture_output=True, cwd=ROOT, check=False)
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(argv, capture_output=True, cwd=ROOT, env=environment, check=False)
     if done.returncode:
         raise CaptureError(f"{capture}: {done.stderr.decode(errors='replace').strip()}")
     events = map(orjson.loads, done.stdout.splitlines())

@@ -22,7 +22,6 @@ MAX_TEXT = 8191
 MAX_ITEMS = 1000
 _REMEMBERED_ORDINALS = 65_536
 _ENDS = ("source", "destination")
-_PLACES = ("geo", "as")
 _COPIES = {"source": "client", "destination": "server"}
 
 
@@ -108,16 +107,24 @@ class EventBuilder:
         if status:
             event["network_traffic"] = {"status": status}
             event["event"]["outcome"] = "success" if status == "OK" else "failure"
-        cut: list[str] = []
-        for name, value in fields.items():
-            told = self._revealed(value) if isinstance(value, Secret) else value
-            put(event, name, told if _fits(told) else _capped(name, told, cut))
-        if cut:
-            put(event, "netflight.field.truncated", cut)
+        self._put_fields(event, fields)
         self._derivation.add(event, dataset, flow, first.time_ns, fields)
         _add_copies(event)
+        self._derivation.add_places(event)
         _add_related(event, self._related_fields(dataset), fields, units)
         return event
+
+    def _put_fields(self, event: Event, fields: dict[str, Any]) -> None:
+        """Set the fields of an event, within the size limits; name those that were cut."""
+        cut: list[str] = []
+        for name, value in fields.items():
+            if type(value) is str and len(value) <= MAX_TEXT:  # as most are; a Secret is a type of its own
+                put(event, name, value)
+            else:
+                told = self._revealed(value) if isinstance(value, Secret) else value
+                put(event, name, told if _fits(told) else _capped(name, told, cut))
+        if cut:
+            put(event, "netflight.field.truncated", cut)
 
     def _revealed(self, secret: Secret) -> str:
         return str(secret) if self._secrets else REDACTED
@@ -152,6 +159,7 @@ class EventBuilder:
             event["log"] = {"file": {"path": path}}
         self._derivation.add_to_flow(event, flow, final=record.final)
         _add_copies(event)
+        self._derivation.add_places(event)
         ends = source["ip"], destination["ip"]
         event["related"] = {"ip": list(ends if ends[0] != ends[1] else ends[:1])}
         if "domain" in destination:
@@ -315,10 +323,10 @@ def _side(ip: str, port: int | None, mac: str) -> dict[str, Any]:
 
 
 def _add_copies(event: Event) -> None:
-    """Set client and server, which have all of source and destination but the places."""
+    """Set client and server."""
     for end, copy in _COPIES.items():
         if end in event:
-            event[copy] = {name: value for name, value in event[end].items() if name not in _PLACES}
+            event[copy] = event[end].copy()
 
 
 def _add_related(event: Event, kinds: dict[str, str], fields: dict[str, Any], units: Sequence[Unit]) -> None:

@@ -60,7 +60,7 @@ class Derivation:
             self._of_flow.pop(flow.uid, None)
 
     def _add_peer(self, event: Event, flow: Flow, time_ns: int) -> None:
-        """Name the responder, the application behind the name, and the places of both sides."""
+        """Name the responder, and the application behind the name."""
         if flow.uid in self._of_flow or self._answered:
             name = self._of_flow.get(flow.uid) or self._asked_for(flow, time_ns)
             if name:
@@ -70,9 +70,12 @@ class Derivation:
                 application = application_of(name)
                 if application:
                     event["network"]["application"] = application
+
+    def add_places(self, event: Event) -> None:
+        """Add where source and destination are, and whose networks they are in."""
         if self._geo:
             for side in ("source", "destination"):
-                for field, value in self._geo.fields(event[side]["ip"]).items():
+                for field, value in self._geo.fields(event.get(side, {}).get("ip", "")).items():
                     put(event, f"{side}.{field}", value)
 
     def _learn(self, event: Event, name: str, addresses: Sequence[str], time_ns: int) -> None:

@@ -324,9 +324,14 @@ def test_hostile_frames_of_http2_make_valid_events(tmp_path: Path) -> None:
 
 
 def flow_facts(event: Event) -> Event:
-    """A flow's record without what tshark adds to it."""
+    """A flow's record without what tshark adds to it: protocols, and the responder's name."""
     del event["event"]["created"]
     event["network"].pop("protocol", None)
+    event["network"].pop("application", None)
+    event["related"].pop("hosts", None)
+    for side in ("destination", "server"):
+        for name in ("domain", "registered_domain", "subdomain", "top_level_domain"):
+            event[side].pop(name, None)
     event["netflight"]["flow"].pop("protocols", None)
     return event
 

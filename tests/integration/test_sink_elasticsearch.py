@@ -113,7 +113,7 @@ def test_elasticsearch_killed_in_the_middle_changes_nothing(
     settings: Settings, stack: Stack, elasticsearch_url: str
 ) -> None:
     # Elasticsearch is away for longer than Kafka lets a member be silent.
-    options = {**settings.kafka.options, "max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
+    options = {**settings.kafka.options, "max.poll.interval.ms": "12000", "session.timeout.ms": "6000"}
     kafka = settings.kafka.model_copy(update={"options": options})
     small = sink_settings(settings.namespace, kafka, elasticsearch_url, bulk_bytes=20_000)
     events = [sample("dns", settings.namespace, number) for number in range(3000)]
@@ -126,8 +126,8 @@ def test_elasticsearch_killed_in_the_middle_changes_nothing(
     stack.stop_server("elasticsearch", kill=True)
     until(lambda: telemetry.total("retries") > 0)
     assert telemetry.total("indexed") < 3000
-    # Once more than 6 s have passed, a member that does not poll has been thrown out of the group.
-    time.sleep(7)
+    # Once more than 12 s have passed, a member that does not poll has been thrown out of the group.
+    time.sleep(13)
     stack.start_server("elasticsearch")
     sink.join(60)
     assert documents(small) == ids(events)
