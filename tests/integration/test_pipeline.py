@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from producers.publisher import Publisher
 from producers.run import Outcome, Runner
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
-from schemas.model import datasets
 from sinks.elasticsearch.client import Client
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "capture.pcap"
@@ -165,9 +165,18 @@ def _wait_for_documents(settings: Settings, dataset: str, count: int) -> None:
 def _documents(settings: Settings) -> Documents:
     """Every document of a namespace by its id, without what tells one run from another."""
     client = Client(settings.elasticsearch)
-    names = ",".join(dataset.data_stream(settings.namespace) for dataset in datasets().values())
-    client.request("POST", f"/{names}/_refresh?ignore_unavailable=true")
-    answer = client.request("POST", f"/{names}/_search?ignore_unavailable=true", {"size": 10_000})
+    names = f"logs-*-{settings.namespace},metrics-*-{settings.namespace}"
+    deadline = time.monotonic() + 60
+    while True:
+        client.request("POST", f"/{names}/_refresh")
+        # A shard that starts, or has no memory for the answer, would be left out otherwise.
+        answer = client.request(
+            "POST", f"/{names}/_search?allow_partial_search_results=false", {"size": 10_000}
+        )
+        if answer.status == HTTPStatus.OK:
+            break
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.5)
     found: Documents = {}
     for hit in answer.body.get("hits", {}).get("hits", []):
         source = hit["_source"]
