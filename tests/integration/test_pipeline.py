@@ -22,6 +22,8 @@ SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "captu
 IDLE_CLOSE = 8.0
 WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
 QUIET = IDLE_CLOSE + 4.0
+RESTART = 20.0
+"""How long a part that was killed may take until it goes on; until then nothing moves, though nothing may be left."""
 LIMIT = 120.0
 
 Documents = dict[str, dict[str, Any]]
@@ -116,7 +118,7 @@ def test_a_killed_part_changes_no_document(
         _wait_for_documents(settings, dataset, seen)
         kill(stack)
         publishing.join()
-        settle(stack, settings, QUIET, LIMIT)
+        settle(stack, settings, QUIET + RESTART, LIMIT)
         assert _documents(settings) == wanted
 
 
@@ -168,12 +170,12 @@ def _documents(settings: Settings) -> Documents:
     names = f"logs-*-{settings.namespace},metrics-*-{settings.namespace}"
     deadline = time.monotonic() + 60
     while True:
-        client.request("POST", f"/{names}/_refresh")
         # A shard that starts, or has no memory for the answer, would be left out otherwise.
+        refreshed = client.request("POST", f"/{names}/_refresh")
         answer = client.request(
             "POST", f"/{names}/_search?allow_partial_search_results=false", {"size": 10_000}
         )
-        if answer.status == HTTPStatus.OK:
+        if answer.status == HTTPStatus.OK and refreshed.body.get("_shards", {}).get("failed") == 0:
             break
         assert time.monotonic() < deadline, answer
         time.sleep(0.5)
