@@ -42,7 +42,7 @@ SERVERS = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs servers or tools; those of SERVERS come first, since they take longest."""
+    """Mark what needs servers or tools."""
     for item in items:
         if INTEGRATION in item.path.parents:
             item.add_marker("integration")
@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.path.name} uses the servers: name it in SERVERS of tests/conftest.py"
             )
-    items.sort(key=lambda item: item.path.stem not in SERVERS)
+        if item.path.stem in SERVERS:
+            item.add_marker("servers")
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
