@@ -1,5 +1,6 @@
 """Kafka clients made one way: idempotent producer, consumer that commits when told, declared topics."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -9,6 +10,7 @@ from runtime.errors import BrokerError
 from runtime.settings import KafkaSettings
 
 ANSWER_SECONDS = 15.0
+LEADERS_SECONDS = 30.0
 GREETING_SECONDS = 6.0
 
 
@@ -76,7 +78,10 @@ def require_broker(settings: KafkaSettings, seconds: float = GREETING_SECONDS) -
 
 
 def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Create the topics (name -> topic settings) that are not there; return the names created."""
+    """Create the topics (name -> topic settings) that are not there; return the names created.
+
+    Waits until all of their partitions have a leader: a client that asks before knows only some of them.
+    """
     require_broker(settings)
     client = admin(settings, "netflight-topics")
     wanted = [
@@ -97,7 +102,23 @@ def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str
                 continue
             raise BrokerError(f"topic {name}: {error.args[0].str()}") from error
         created.append(name)
+    _await_leaders(client, set(topics))
     return created
+
+
+def _await_leaders(client: AdminClient, names: set[str]) -> None:
+    deadline = time.monotonic() + LEADERS_SECONDS
+    while time.monotonic() < deadline:
+        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        if all(
+            name in known
+            and known[name].partitions
+            and all(part.leader >= 0 for part in known[name].partitions.values())
+            for name in names
+        ):
+            return
+        time.sleep(0.1)
+    raise BrokerError(f"topics without a leader after {LEADERS_SECONDS:.0f} s", "see the broker's log")
 
 
 def delete_topics(settings: KafkaSettings, names: Iterable[str]) -> None:
