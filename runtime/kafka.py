@@ -109,7 +109,10 @@ def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str
 def _await_leaders(client: AdminClient, names: set[str]) -> None:
     deadline = time.monotonic() + LEADERS_SECONDS
     while time.monotonic() < deadline:
-        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        try:
+            known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException as error:
+            raise BrokerError(f"topics: {error.args[0].str()}") from error
         if all(
             name in known
             and known[name].partitions

@@ -55,12 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # its base has no types
-    """Tests of a file stay in one process, which shares its fixtures; all that use servers do, and all that decode."""
+    """Tests of a file stay in one process, which shares its fixtures; so do all that decode."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0]).stem
-        if file in SERVERS:
-            return "servers"
         return "decoding" if file.startswith("test_decode_") else file
 
 

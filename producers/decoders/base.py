@@ -123,13 +123,15 @@ class Decoder:
     def status(self, columns: Columns, role: Role, place: Place) -> str:
         """OK or Error, as the dataset says of such a response; nothing where it does not say."""
         ok, error = self.transaction.ok, self.transaction.error
-        if role is Role.REQUEST or (ok is None and error is None):
+        if role is Role.REQUEST:
             return ""
-        if ok is not None and _holds(ok, columns, place):
+        if _holds(ok, columns, place):
             return "OK"
-        if error is not None and _holds(error, columns, place):
+        if _holds(error, columns, place):
             return "Error"
-        return "" if ok is not None and error is not None else "OK" if ok is None else "Error"
+        if (ok is None) == (error is None):
+            return ""
+        return "OK" if ok is None else "Error"
 
     def key(self, columns: Columns) -> tuple[str, ...]:
         """The values that request and response have in common."""

@@ -64,7 +64,7 @@ class EventBuilder:
 
         Units stand at the first and the last packet, so packets are not counted; frame 0 is the flow as a whole.
         """
-        fields = {name: value for unit in reversed(units) for name, value in unit.fields.items()}
+        fields = {field: value for unit in reversed(units) for field, value in unit.fields.items()}
         event = self._of_units(datasets()[name], units, fields, "", forward=forward)
         for end in (*_ENDS, *_COPIES.values(), "network"):
             event.get(end, {}).pop("packets", None)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,13 @@ def test_a_killed_part_changes_no_document(
     wanted, _ = undisturbed
     settings = _settings(stack, kill.__name__.strip("_"))
     with _parts(stack, settings):
-        publishing = threading.Thread(target=_publish, args=(settings,))
-        publishing.start()
+        pool = ThreadPoolExecutor(1)
+        publishing = pool.submit(_publish, settings)
         _wait_for_documents(settings, dataset, seen)
         kill(stack)
-        publishing.join()
+        outcome = publishing.result()
+        pool.shutdown()
+        assert outcome.errors == []
         settle(stack, settings, QUIET + RESTART, LIMIT)
         assert _documents(settings) == wanted
 
