@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from runtime.errors import BrokerError
 from runtime.settings import KafkaSettings
@@ -20,6 +20,10 @@ def producer(
     """An idempotent producer, acks=all, zstd; delivery reports tell of every message.
 
     `on_error` hears of brokers that go away; the client itself reconnects.
+
+    One request at a time for each broker: where a leader is not ready yet, it can refuse a partition's first batch and
+    take the second one. Kafka takes any sequence number from a producer that it does not know there (KIP-360), calls
+    the first batch a duplicate when it comes again, and the client takes that for delivered: the messages are lost.
     """
     return Producer(
         {
@@ -28,6 +32,7 @@ def producer(
             "client.id": client_id,
             "enable.idempotence": True,
             "acks": "all",
+            "max.in.flight.requests.per.connection": 1,
             "compression.type": "zstd",
             "message.max.bytes": 8_388_608,
             "linger.ms": 20,
@@ -80,7 +85,7 @@ def require_broker(settings: KafkaSettings, seconds: float = GREETING_SECONDS) -
 def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Create the topics (name -> topic settings) that are not there; return the names created.
 
-    Waits until all of their partitions have a leader: a client that asks before knows only some of them.
+    Waits until each of their partitions answers: metadata names a leader before it takes anything.
     """
     require_broker(settings)
     client = admin(settings, "netflight-topics")
@@ -108,20 +113,31 @@ def ensure_topics(settings: KafkaSettings, topics: Mapping[str, Mapping[str, str
 
 def _await_leaders(client: AdminClient, names: set[str]) -> None:
     deadline = time.monotonic() + LEADERS_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            known = client.list_topics(timeout=ANSWER_SECONDS).topics
-        except KafkaException as error:
-            raise BrokerError(f"topics: {error.args[0].str()}") from error
-        if all(
-            name in known
-            and known[name].partitions
-            and all(part.leader >= 0 for part in known[name].partitions.values())
-            for name in names
-        ):
-            return
+    while silent := _silent(client, names):
+        if time.monotonic() > deadline:
+            place, why = silent[0]
+            raise BrokerError(
+                f"{place} is not ready after {LEADERS_SECONDS:.0f} s: {why}", "see the broker's log"
+            )
         time.sleep(0.1)
-    raise BrokerError(f"topics without a leader after {LEADERS_SECONDS:.0f} s", "see the broker's log")
+
+
+def _silent(client: AdminClient, names: set[str]) -> list[tuple[str, str]]:
+    """The topics and partitions whose leader does not answer yet, each with the reason."""
+    try:
+        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        raise BrokerError(f"topics: {error.args[0].str()}") from error
+    missing = [name for name in sorted(names) if name not in known or not known[name].partitions]
+    if missing:
+        return [(f"topic {name}", "not known to the broker yet") for name in missing]
+    places = [TopicPartition(name, number) for name in names for number in known[name].partitions]
+    answers = client.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=ANSWER_SECONDS)
+    return [
+        (f"topic {place.topic}, partition {place.partition}", str(refusal))
+        for place, answer in answers.items()
+        if (refusal := answer.exception()) is not None
+    ]
 
 
 def delete_topics(settings: KafkaSettings, names: Iterable[str]) -> None:

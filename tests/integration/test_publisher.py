@@ -6,11 +6,12 @@ import time
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from cockpit.stack import Stack
 from producers.publisher import Publisher
 from runtime.errors import BrokerError
-from runtime.kafka import consumer, ensure_topics
+from runtime.kafka import admin, consumer, ensure_topics, producer
 from runtime.settings import KafkaSettings, Settings
 from runtime.telemetry import Telemetry
 from schemas.topics import topic, topic_settings
@@ -129,3 +130,29 @@ def test_no_broker_at_all_is_told_with_its_address(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"kafka": KafkaSettings(bootstrap="127.0.0.1:1")})
     with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1 does not answer"):
         Publisher(nowhere, Telemetry("producer"), threading.Event())
+
+
+def test_messages_for_partitions_whose_leaders_are_not_ready_yet_all_arrive(
+    kafka: KafkaSettings, namespace: str
+) -> None:
+    names = [f"netflight.{namespace}.early{number}" for number in range(60)]
+    client = producer(kafka, "test-early")
+    futures = admin(kafka, "test-early").create_topics(
+        [NewTopic(name, num_partitions=4, replication_factor=1) for name in names]
+    )
+    for future in futures.values():
+        future.result()
+    for burst in range(6):
+        for name in names:
+            for partition in range(4):
+                client.produce(name, b"%d" % burst, partition=partition)
+        client.flush(0.03)
+    assert client.flush(60) == 0
+    reader = consumer(kafka, "test-early", "test-early")
+    ends = {
+        (name, partition): _end(reader, TopicPartition(name, partition))
+        for name in names
+        for partition in range(4)
+    }
+    reader.close()
+    assert {place: end for place, end in ends.items() if end != 6} == {}
