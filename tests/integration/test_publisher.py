@@ -137,10 +137,9 @@ def test_messages_for_partitions_whose_leaders_are_not_ready_yet_all_arrive(
 ) -> None:
     names = [f"netflight.{namespace}.early{number}" for number in range(60)]
     client = producer(kafka, "test-early")
-    futures = admin(kafka, "test-early").create_topics(
-        [NewTopic(name, num_partitions=4, replication_factor=1) for name in names]
-    )
-    for future in futures.values():
+    creating = admin(kafka, "test-early")
+    wanted = [NewTopic(name, num_partitions=4, replication_factor=1) for name in names]
+    for future in creating.create_topics(wanted).values():
         future.result()
     for burst in range(6):
         for name in names:
