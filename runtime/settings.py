@@ -86,7 +86,8 @@ class WorkerSettings(_Section):
 
     `lateness` is how far events may come out of order in event time: a flow's record comes when the flow is
     over, so it covers the engine's longest idle timeout. `idle_close` is the time without events after which
-    a partition no longer holds windows open.
+    a partition no longer holds windows open. Of the shipped statistics and those in the folders of `more_statistics`
+    those named in `statistics` are computed, or all; `detect`: whether rules are matched.
     """
 
     lateness: float = Field(default=330.0, ge=0)
@@ -96,6 +97,9 @@ class WorkerSettings(_Section):
     web_port: int = 6066
     store: str = "rocksdb"
     rules: list[Path] = Field(default_factory=list)
+    detect: bool = True
+    statistics: list[str] = Field(default_factory=list)
+    more_statistics: list[Path] = Field(default_factory=list)
 
 
 class CaptureSettings(_Section):

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -21,15 +22,23 @@ from streams.agents.context import MAX_MESSAGE, Context
 from streams.agents.events import EventsAgent
 from streams.agents.merge import MergeAgent
 from streams.agents.outbox import Outbox
-from streams.agents.tables import TrackedTable
+from streams.agents.sending import Sender
+from streams.agents.tables import PartitionTable
 from streams.core.sigma import RuleSet, load_rules
 from streams.core.statistics import load_statistics
 from streams.home import Home, worker_home
 from streams.rules_tools import RULES, shipped, shipped_taxonomy
-from streams.transport import App, credentials
+from streams.security import credentials
+from streams.transport import BatchSchema, brokers
 from streams.web import add_pages
 
+log = logging.getLogger(__name__)
+
 TABLES = ("parts", "merged")
+MAX_RECORDS = 4_000
+"""Records of one fetch, at most."""
+STREAM_BUFFER = 32
+"""Batches that wait for an agent, at most."""
 # RocksDB under Faust would take 2 GiB of block cache and three write buffers of 64 MiB per partition and table.
 ROCKSDB = {
     "block_cache_size": 16 * 1024**2,
@@ -60,7 +69,9 @@ def merge_topic(namespace: str) -> str:
 
 
 def load_rule_set(settings: Settings) -> RuleSet:
-    """The shipped rules and those of settings.worker.rules; raises ConfigError."""
+    """The shipped rules and those of settings.worker.rules; none without settings.worker.detect. Raises ConfigError."""
+    if not settings.worker.detect:
+        return RuleSet(())
     return load_rules([shipped(), *settings.worker.rules], shipped_taxonomy())
 
 
@@ -94,7 +105,7 @@ def _partitions(settings: KafkaSettings, names: list[str]) -> dict[str, int]:
         time.sleep(0.2)
 
 
-def build_app(settings: Settings, home: Home | None = None) -> faust.App:
+def build_app(settings: Settings, home: Home | None = None) -> tuple[faust.App, Context]:
     """The worker's Faust app; raises ConfigError for wrong rules or statistics. Topics must be declared before.
 
     `home` is the worker's own folder; without it tables are kept in memory only.
@@ -102,9 +113,9 @@ def build_app(settings: Settings, home: Home | None = None) -> faust.App:
     store = settings.worker.store if home else "memory"
     if store not in {"memory", "rocksdb"}:
         raise ConfigError(f"settings: worker.store: {store}", "memory or rocksdb")
-    app = App(
+    app = faust.App(
         app_id(settings.namespace),
-        broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        broker=brokers(settings.kafka.bootstrap),
         broker_credentials=credentials(settings.kafka.options),
         broker_client_id="netflight-worker",
         broker_session_timeout=10.0,
@@ -113,15 +124,13 @@ def build_app(settings: Settings, home: Home | None = None) -> faust.App:
         broker_rebalance_timeout=30.0,
         broker_max_poll_interval=300.0,
         broker_request_timeout=30.0,
+        broker_max_poll_records=MAX_RECORDS,
         consumer_group_instance_id=f"{app_id(settings.namespace)}-{home.instance}" if home else None,
         # Faust refuses an assignment made for another URL, and a static member gets its former one: so the URL names
         # the worker, not its web port, which may be another after a restart.
         canonical_url=f"http://{home.instance}" if home else None,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_MESSAGE + 1024**2,
-        producer_max_request_size=MAX_MESSAGE + 1024**2,
-        producer_compression_type="lz4",
-        producer_linger=0.005,
         store=f"{store}://",
         datadir=str(home.path / "faust") if home else None,
         topic_allow_declare=False,
@@ -132,6 +141,7 @@ def build_app(settings: Settings, home: Home | None = None) -> faust.App:
         stream_ack_cancelled_tasks=False,
         stream_ack_exceptions=False,
         stream_wait_empty=True,
+        stream_buffer_maxsize=STREAM_BUFFER,
         autodiscover=False,
         worker_redirect_stdouts=False,
         web_enabled=settings.worker.web_port > 0,
@@ -143,10 +153,11 @@ def build_app(settings: Settings, home: Home | None = None) -> faust.App:
         web_graph_enabled=False,
         web_stats_enabled=False,
         web_metrics_enabled=False,
-        Table=TrackedTable,
+        Table=PartitionTable,
     )
-    _add_agents(app, _context(app, settings, store))
-    return app
+    context = _context(app, settings, store)
+    _add_agents(app, context)
+    return app, context
 
 
 def _context(app: faust.App, settings: Settings, store: str) -> Context:
@@ -161,40 +172,60 @@ def _context(app: faust.App, settings: Settings, store: str) -> Context:
         )
         for name in TABLES
     }
+    worker = settings.worker
     return Context(
         app=app,
         settings=settings,
         rules=load_rule_set(settings),
-        statistics=load_statistics(RULES / "statistics", settings.worker.window),
+        statistics=load_statistics(
+            [RULES / "statistics", *worker.more_statistics], worker.window, worker.statistics
+        ),
         partitions=settings.kafka.partitions,
         parts=tables["parts"],
         merged=tables["merged"],
-        merge_topic=_bytes_topic(app, merge_topic(settings.namespace)),
+        merge_topic=merge_topic(settings.namespace),
         outbox=Outbox(app),
+        sender=Sender(settings.kafka),
         telemetry=Telemetry("worker"),
-    )
-
-
-def _bytes_topic(app: faust.App, *names: str) -> Any:
-    """A topic of raw bytes: a decode error inside Faust would be acknowledged, so we decode ourselves."""
-    return app.topic(
-        *names,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-        allow_empty=True,
     )
 
 
 def _add_agents(app: faust.App, context: Context) -> None:
     events, merge = EventsAgent(context), MergeAgent(context)
-    names = event_topics(context.settings.namespace)
-    # concurrency stays 1: Faust's commits could pass a message that is still at work
-    app.agent(_bytes_topic(app, *names), name="events", concurrency=1)(events.run)
-    app.agent(context.merge_topic, name="merge", concurrency=1)(merge.run)
-    app.timer(min(1.0, context.settings.worker.idle_close / 2), on_leader=False)(events.close_idle)
-    add_pages(app, context.telemetry)
+    settings = context.settings
+    batches = BatchSchema()
+    # concurrency stays 1: Faust's commits could pass a batch that is still at work
+    sources = app.topic(*event_topics(settings.namespace), schema=batches)
+    app.agent(sources, name="events", concurrency=1)(events.run)
+    app.agent(app.topic(context.merge_topic, schema=batches), name="merge", concurrency=1)(merge.run)
+    app.timer(min(1.0, settings.worker.idle_close / 2), on_leader=False)(events.close_idle)
+    _tell_recovery(app, context)
+
+    def waiting() -> int:
+        return events.waiting() + merge.waiting() + context.outbox.waiting
+
+    add_pages(app, context.telemetry, waiting)
+
+
+def _tell_recovery(app: faust.App, context: Context) -> None:
+    """Say how many rows came back from the changelogs after partitions were assigned, and how long it took."""
+    tables = (context.parts, context.merged)
+    told = {"rows": 0, "began": time.monotonic()}
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def _assigned(*_args: Any, **_named: Any) -> None:
+        told["began"] = time.monotonic()
+
+    @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
+    async def _complete(*_args: Any, **_named: Any) -> None:
+        rows = sum(table.recovered for table in tables)
+        seconds = time.monotonic() - told["began"]
+        new, told["rows"] = rows - int(told["rows"]), rows
+        context.telemetry.count("recovered_rows", amount=new)
+        sys.stderr.write(
+            f"worker: ready; {new:,} rows of tables read from the changelogs in {seconds:.1f} s\n"
+        )
+        sys.stderr.flush()
 
 
 def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> int:
@@ -207,7 +238,8 @@ def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> in
     with worker_home(settings.state, settings.namespace) as home:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        app = build_app(settings, home)
+        app, context = build_app(settings, home)
+        reports = loop.create_task(context.sender.run())
         worker = faust.Worker(app, loglevel="WARNING", quiet=True, loop=loop, workdir=Path.cwd())
         worker.spinner = None
         if stop is not None:
@@ -219,6 +251,8 @@ def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> in
         except Exception as error:  # noqa: BLE001 - told in one line; Faust has logged the rest
             sys.stderr.write(f"worker: {error}\n")
             clean = False
+        reports.cancel()
+        context.sender.close()
         if clean:
             home.mark_clean()
         return 0 if clean else 1

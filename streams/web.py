@@ -1,5 +1,6 @@
 """The worker's web pages: /health and /metrics, nothing else; Faust's own would show the tables."""
 
+from collections.abc import Callable
 from typing import Any
 
 from runtime.telemetry import Telemetry
@@ -7,8 +8,11 @@ from runtime.telemetry import Telemetry
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def add_pages(app: Any, telemetry: Telemetry) -> None:
-    """Add /health (200 while partitions are at work, 503 while they are handed out) and /metrics."""
+def add_pages(app: Any, telemetry: Telemetry, waiting: Callable[[], int]) -> None:
+    """Add /health (200 while partitions are at work, 503 while they are handed out) and /metrics.
+
+    `waiting` tells what was read and has not led to a result yet: batches, panes, windows.
+    """
 
     @app.page("/health")  # type: ignore[untyped-decorator]
     async def health(view: Any, _request: Any) -> Any:
@@ -16,6 +20,7 @@ def add_pages(app: Any, telemetry: Telemetry) -> None:
         body = {
             "status": "ready" if ready else "starting",
             "partitions": len(app.assignor.assigned_actives()),
+            "waiting": waiting(),
         }
         return view.json(body, status=200 if ready else 503)
 

@@ -1,6 +1,6 @@
 """What the agents share: settings, rules, statistics, topics, counters, and how messages are sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -8,19 +8,26 @@ import orjson
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.events import Event
-from schemas.topics import DEAD_LETTERS, Headers, dataset_by_full_name, error_headers, event_headers, topic
+from schemas.topics import DEAD_LETTERS, dataset_by_full_name, error_headers, event_headers, topic
 from streams.agents.outbox import Outbox
-from streams.agents.tables import TrackedTable
+from streams.agents.sending import Sender, Ticket
+from streams.agents.tables import PartitionTable
 from streams.core.sigma import RuleSet
 from streams.core.statistics import Statistic
 
 STAGE = "worker"
 # Below the topics' max.message.bytes, so that Kafka never refuses what is sent.
 MAX_MESSAGE = 8_000_000
+MILLISECOND = 1_000_000
 
 
 class MessageTooLargeError(ValueError):
     """What would be sent is larger than a topic takes."""
+
+
+def taken_in_ns(record: Any) -> int:
+    """When Kafka took a record in, in nanoseconds: what is made from it says so, today and when taken again."""
+    return int(record.timestamp or 0) * MILLISECOND
 
 
 @dataclass(frozen=True)
@@ -32,32 +39,35 @@ class Context:
     rules: RuleSet
     statistics: dict[str, Statistic]
     partitions: int
-    parts: TrackedTable
-    merged: TrackedTable
-    merge_topic: Any
+    parts: PartitionTable
+    merged: PartitionTable
+    merge_topic: str
     outbox: Outbox
+    sender: Sender
     telemetry: Telemetry
+    _topics: dict[str, str] = field(default_factory=dict)
 
-    def send_event(self, event: Event, key: bytes | None) -> Any:
-        """Send an event to its dataset's topic; returns the future of Kafka's acknowledgement."""
-        name = topic(self.settings.namespace, dataset_by_full_name()[event["event"]["dataset"]].topic)
-        return self.send(name, key, orjson.dumps(event), event_headers(event, self._source(event)))
+    def send_event(self, ticket: Ticket, event: Event, key: bytes | None) -> None:
+        """Send an event to its dataset's topic; raises MessageTooLargeError."""
+        value = orjson.dumps(event)
+        if len(value) > MAX_MESSAGE:
+            raise MessageTooLargeError(f"an event of {len(value)} bytes, and a topic takes {MAX_MESSAGE}")
+        name = self._topic_of(event["event"]["dataset"])
+        self.sender.send(ticket, name, key, value, headers=event_headers(event, self._source(event)))
 
-    def send_dead_letter(self, message: Any, error: BaseException) -> Any:
-        """Send a message as it came to the dead letters."""
+    def send_dead_letter(self, ticket: Ticket, record: Any, error: BaseException) -> None:
+        """Send a record as it came to the dead letters."""
         self.telemetry.count("dead_letters", type(error).__name__)
-        headers = error_headers((message.topic, message.partition, message.offset), STAGE, error)
+        headers = error_headers((record.topic, record.partition, record.offset), STAGE, error)
         name = topic(self.settings.namespace, DEAD_LETTERS)
-        return self.send(name, message.key, message.value, headers)
+        self.sender.send(ticket, name, record.key, record.value, headers=headers)
 
-    def send(self, name: str, key: bytes | None, value: bytes | None, headers: Headers) -> Any:
-        """Send bytes to a topic; raises MessageTooLargeError."""
-        if len(value or b"") > MAX_MESSAGE:
-            raise MessageTooLargeError(f"{len(value or b'')} bytes for {name}, which takes {MAX_MESSAGE}")
-        target = self.app.topic(name, key_type=bytes, value_type=bytes, allow_empty=True)
-        return target.send_soon(
-            key=key, value=value, headers=headers, key_serializer="raw", value_serializer="raw"
-        )
+    def _topic_of(self, dataset: str) -> str:
+        name = self._topics.get(dataset)
+        if name is None:
+            short = dataset_by_full_name()[dataset].topic
+            name = self._topics[dataset] = topic(self.settings.namespace, short)
+        return name
 
     def _source(self, event: Event) -> str:
         observer = event.get("observer")

@@ -1,32 +1,31 @@
-"""The agent over all event topics: rules, and the counting of each partition's windows."""
+"""The agent over all event topics: rules, and the counting of each partition's panes."""
 
 import asyncio
 import time
 import zlib
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from schemas.topics import topic
-from streams.agents.context import Context
-from streams.agents.outbox import delivered
-from streams.agents.tables import write
+from streams.agents.context import Context, taken_in_ns
+from streams.agents.sending import Ticket
 from streams.core.alerts import alert_event
 from streams.core.envelope import Decoded, decode
-from streams.core.merge import mark_message, part_message
-from streams.core.statistics import Counted, Statistic
-from streams.core.windows import Part, PartitionWindows
+from streams.core.merge import mark_message, merge_partition, part_message
+from streams.core.windows import PartitionWindows, Taken
+from streams.transport import Batch
 
-MILLISECOND = 1_000_000
+if TYPE_CHECKING:
+    from streams.core.statistics import Statistic
 
-
-def message_time_ns(message: Any) -> int:
-    """When Kafka took a message in, in nanoseconds: what is made from it says so, today and when taken again."""
-    return round((message.timestamp or 0) * 1000) * MILLISECOND
+CHUNK = 500
+"""Records after which others get their turn: heartbeats, timers, the web pages."""
 
 
 class EventsAgent:
-    """Reads events, sends alerts, keeps the source partitions' windows in the table `parts`.
+    """Reads batches of events, sends alerts, keeps the source partitions' panes in the table `parts`.
 
-    An exception in a Faust agent would acknowledge the message: here it becomes a dead letter.
+    An exception in a Faust agent would acknowledge the batch: here a record that raises one becomes a dead letter, and
+    the rest of its batch goes on.
     """
 
     def __init__(self, context: Context) -> None:
@@ -34,7 +33,6 @@ class EventsAgent:
         self._by_dataset: dict[str, list[Statistic]] = {}
         for statistic in context.statistics.values():
             self._by_dataset.setdefault(statistic.dataset.name, []).append(statistic)
-        self._names = {stats[0].dataset.dataset: name for name, stats in self._by_dataset.items()}
         self._sources = {
             topic(context.settings.namespace, stats[0].dataset.topic): name
             for name, stats in self._by_dataset.items()
@@ -45,58 +43,17 @@ class EventsAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        async for event in self._context.outbox.events(stream):
-            await self._context.outbox.put(event, await self._take(event.message))
-
-    async def _take(self, message: Any) -> list[Any]:
-        context = self._context
-        try:
-            decoded = decode(message.value)
-            context.telemetry.count("events", decoded.dataset)
-            sent = self._detect(decoded, message)
-            counted = self._count_event(decoded)
-        except Exception as error:  # noqa: BLE001 - whatever an event does to a rule, the message is kept
-            return [context.send_dead_letter(message, error)]
-        if counted:
-            sent += await self._count(decoded, message, counted)
-        return sent
-
-    def _detect(self, decoded: Decoded, message: Any) -> list[Any]:
-        sent = []
-        for rule in self._context.rules.match(decoded.event, decoded.dataset):
-            alert = alert_event(rule, decoded.event, message_time_ns(message))
-            sent.append(self._context.send_event(alert, message.key))
-            self._context.telemetry.count("alerts", rule.level)
-        return sent
-
-    def _count_event(self, decoded: Decoded) -> dict[str, Counted]:
-        name = self._names.get(decoded.dataset)
-        if name is None:
-            return {}
-        return {stat.name: stat.count(decoded.event) for stat in self._by_dataset[name]}
-
-    async def _count(self, decoded: Decoded, message: Any, counted: dict[str, Counted]) -> list[Any]:
-        context = self._context
-        async with self._lock:
-            found = self._windows(self._names[decoded.dataset], message.partition)
-            found.seen = time.monotonic()
-            found.last = message.offset
-            done = found.windows.absorb(decoded.time_ns, message.offset, counted)
-            write(context.parts, done.writes)
-            context.telemetry.count("late_events", "corrected", done.late)
-            context.telemetry.count("late_events", "dropped", done.dropped)
-            if done.moved or found.idle is not False:
-                parts = found.windows.due()
-                await self._hand_on(found, parts, message.partition, idle=False)
-                write(context.parts, found.windows.hand_on(found.handed + parts))
-                found.handed = []
-                write(context.parts, found.windows.forget())
-            return context.parts.collect()
+        async for batch in self._context.outbox.batches(stream):
+            await self._context.sender.room()
+            ticket = Ticket()
+            async with self._lock:
+                await self._take(batch, ticket)
+            await self._context.outbox.put(batch, ticket)
 
     async def close_idle(self) -> None:
-        """Hand on all windows of the partitions that have been silent for settings.worker.idle_close seconds.
+        """Hand on all panes of the partitions that have been silent for settings.worker.idle_close seconds.
 
-        Called by the app's timer; nothing is written to the table here, which takes writes only with an event.
+        Called by the app's timer.
         """
         context = self._context
         if context.app.rebalancing or not context.app.flow_control.is_active():
@@ -109,61 +66,118 @@ class EventsAgent:
                 found = self._windows(dataset, assigned.partition)
                 silent = time.monotonic() - found.seen >= context.settings.worker.idle_close
                 if silent and not found.idle and not self._behind(assigned, found):
-                    parts = found.windows.due(everything=True)
-                    await self._hand_on(found, parts, assigned.partition, idle=True)
-                    found.windows.hand_on(parts)
-                    found.handed += parts
+                    ticket = Ticket()
+                    self._hand_on(found, ticket, idle=True)
+                    ticket.seal()
+
+    def waiting(self) -> int:
+        """How many panes of events that came hold something that the merge has not got yet."""
+        return sum(found.windows.open_panes() for found in self._sets.values())
+
+    async def _take(self, batch: Batch, ticket: Ticket) -> None:
+        """Everything that a batch of one partition does, under its ticket."""
+        context = self._context
+        dataset = self._sources.get(batch.topic)
+        found = self._windows(dataset, batch.partition) if dataset else None
+        done = Taken()
+        for place, record in enumerate(batch.records):
+            try:
+                decoded = decode(record.value)
+                self._detect(ticket, decoded, record)
+                if found is not None:
+                    found.windows.absorb(decoded.event, decoded.time_ns, record.offset, done)
+            except Exception as error:  # noqa: BLE001 - whatever an event does to a rule, the record is kept
+                context.send_dead_letter(ticket, record, error)
+            if place % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+        context.telemetry.count("events", batch.topic, len(batch.records))
+        if found is not None:
+            context.telemetry.count("late_events", "corrected", done.late)
+            context.telemetry.count("late_events", "dropped", done.dropped)
+            found.seen, found.last = time.monotonic(), batch.offset
+            self._keep(found, ticket)
+
+    def _detect(self, ticket: Ticket, decoded: Decoded, record: Any) -> None:
+        for rule in self._context.rules.match(decoded.event, decoded.dataset):
+            alert = alert_event(rule, decoded.event, taken_in_ns(record))
+            self._context.send_event(ticket, alert, record.key)
+            self._context.telemetry.count("alerts", rule.level)
+
+    def _keep(self, found: "_Counted", ticket: Ticket) -> None:
+        """Write the rows that changed; where the watermark moved, hand on what is over by it."""
+        writes, moved = found.windows.flush()
+        parts = self._context.parts
+        parts.write(self._context.sender, ticket, found.partition, writes)
+        ticket.then(lambda: parts.persisted(ticket))
+        if moved or found.idle is not False:
+            self._hand_on(found, ticket, idle=False)
+
+    def _hand_on(self, found: "_Counted", ticket: Ticket, *, idle: bool) -> None:
+        """Send parts, then the mark, to the merge.
+
+        Rows that say so, and the end of rows that are not needed any more, wait until Kafka has the parts.
+        """
+        context = self._context
+        due = found.windows.due(everything=idle)
+        for part in due:
+            statistic = context.statistics[part.statistic]
+            key = merge_partition(statistic, part.start_ns).encode()
+            context.telemetry.count("groups_cut", part.statistic, part.cut)
+            self._send(
+                ticket, key, part_message(part, found.partition), [zlib.crc32(key) % context.partitions]
+            )
+        mark = mark_message(found.dataset, found.partition, found.windows.watermark.value, idle=idle)
+        self._send(
+            ticket, f"{found.dataset}|{found.partition}".encode(), mark, list(range(context.partitions))
+        )
+        found.idle = idle
+        writes = found.windows.hand_on(due) + found.windows.forget()
+        generation = self._generation
+
+        def delivered() -> None:
+            if writes and ticket.error is None and generation == context.app.consumer_generation_id:
+                told = Ticket()
+                context.parts.write(context.sender, told, found.partition, writes)
+                told.then(lambda: context.parts.persisted(told))
+                told.seal()
+
+        ticket.then(delivered)
+
+    def _send(self, ticket: Ticket, key: bytes, value: bytes, targets: list[int]) -> None:
+        for target in targets:
+            self._context.sender.send(ticket, self._context.merge_topic, key, value, partition=target)
 
     def _behind(self, assigned: Any, found: "_Counted") -> bool:
         """Whether Kafka has messages of the partition that have not been taken yet."""
         end = self._context.app.consumer.highwater(assigned)
         return end is not None and found.last is not None and end > found.last + 1
 
-    async def _hand_on(self, found: "_Counted", parts: list[Part], partition: int, *, idle: bool) -> None:
-        """Send parts, then the mark, to the merge, and wait until Kafka has them."""
-        context = self._context
-        for part in parts:
-            key = f"{part.statistic}|{part.start_ns}".encode()
-            target = zlib.crc32(key) % context.partitions
-            context.telemetry.count("groups_cut", part.statistic, part.cut)
-            await self._send(key, part_message(part, partition), [target])
-        mark = mark_message(found.dataset, partition, found.windows.watermark.value, idle=idle)
-        await self._send(f"{found.dataset}|{partition}".encode(), mark, list(range(context.partitions)))
-        found.idle = idle
-
-    async def _send(self, key: bytes, value: bytes, targets: list[int]) -> None:
-        sent = [
-            self._context.merge_topic.send_soon(key=key, value=value, partition=target) for target in targets
-        ]
-        for future in sent:
-            await delivered(self._context.app, future)
-
     def _windows(self, dataset: str, partition: int) -> "_Counted":
-        """A source partition's windows, from the table after a new assignment."""
+        """A source partition's panes, from the table after a new assignment."""
         context = self._context
         if context.app.consumer_generation_id != self._generation:
             self._generation = context.app.consumer_generation_id
             self._sets.clear()
-        if (dataset, partition) not in self._sets:
+        known = self._sets.get((dataset, partition))
+        if known is None:
             windows = PartitionWindows(
                 dataset, partition, self._by_dataset[dataset], context.settings.worker.lateness
             )
-            windows.load(context.parts.items())
-            self._sets[dataset, partition] = _Counted(dataset, windows)
-        return self._sets[dataset, partition]
+            context.telemetry.count("rows_loaded", "parts", windows.load(context.parts.rows(partition)))
+            known = self._sets[dataset, partition] = _Counted(dataset, partition, windows)
+        return known
 
 
 class _Counted:
     """A source partition at work: when it was last heard (monotonic seconds), its last offset.
 
     `idle` is what the merge was told last, None before it was told anything.
-    `handed` are parts that were handed on by the timer and whose rows are still to be written.
     """
 
-    def __init__(self, dataset: str, windows: PartitionWindows) -> None:
+    def __init__(self, dataset: str, partition: int, windows: PartitionWindows) -> None:
         self.dataset = dataset
+        self.partition = partition
         self.windows = windows
         self.seen = time.monotonic()
         self.last: int | None = None
         self.idle: bool | None = None
-        self.handed: list[Part] = []

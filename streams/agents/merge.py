@@ -4,12 +4,13 @@ from typing import Any
 
 import orjson
 
-from streams.agents.context import Context
-from streams.agents.events import message_time_ns
-from streams.agents.outbox import delivered
-from streams.agents.tables import write
+from streams.agents.context import Context, MessageTooLargeError, taken_in_ns
+from streams.agents.outbox import refused
+from streams.agents.sending import SendError, Ticket
 from streams.core.merge import Merger
-from streams.core.statistics import Result, result_events
+from streams.core.results import Result, result_events
+from streams.core.windows import Write
+from streams.transport import Batch
 
 
 class MergeAgent:
@@ -22,45 +23,66 @@ class MergeAgent:
 
     async def run(self, stream: Any) -> None:
         """The agent's loop; it never raises."""
-        async for event in self._context.outbox.events(stream):
-            await self._context.outbox.put(event, await self._take(event.message))
+        async for batch in self._context.outbox.batches(stream):
+            await self._context.sender.room()
+            try:
+                ticket = await self._take(batch)
+            except SendError as error:
+                await refused(self._context.app, error)
+                return
+            await self._context.outbox.put(batch, ticket)
 
-    async def _take(self, message: Any) -> list[Any]:
-        context = self._context
-        try:
-            step = self._merger(message.partition).step(orjson.loads(message.value), message.offset)
-        except (ValueError, KeyError, TypeError) as error:
-            return [context.send_dead_letter(message, error)]
-        context.telemetry.count("late_events", "parts_dropped", step.dropped)
-        for result in step.results:
-            for future in self._publish(result, message):
-                await delivered(context.app, future)
-        write(context.merged, step.writes)
-        return context.merged.collect()
+    def waiting(self) -> int:
+        """How many windows hold something and are not published yet."""
+        return sum(merger.waiting() for merger in self._mergers.values())
 
-    def _publish(self, result: Result, message: Any) -> list[Any]:
+    async def _take(self, batch: Batch) -> Ticket:
+        """Publish a batch's results; when Kafka has them, write the rows, under the ticket that is returned."""
         context = self._context
-        statistic = context.statistics[result.statistic]
+        merger = self._merger(batch.partition)
+        results, writes = Ticket(), list[Write]()
+        for record in batch.records:
+            try:
+                step = merger.step(orjson.loads(record.value), record.offset)
+            except (ValueError, KeyError, TypeError) as error:
+                context.send_dead_letter(results, record, error)
+                continue
+            context.telemetry.count("late_events", "parts_dropped", step.dropped)
+            for result in step.results:
+                self._publish(results, result, record)
+            if len(step.writes) == 1 and writes and writes[-1][0] == step.writes[0][0]:
+                writes.pop()  # a mark that did nothing: one cursor stands for both
+            writes += step.writes
+        results.seal()
+        await results.wait()
+        ticket = Ticket()
+        context.merged.write(context.sender, ticket, batch.partition, writes)
+        ticket.then(lambda: context.merged.persisted(ticket))
+        return ticket
+
+    def _publish(self, ticket: Ticket, result: Result, record: Any) -> None:
+        context = self._context
         events = result_events(
-            statistic,
+            context.statistics[result.statistic],
             result,
             namespace=context.settings.namespace,
             observer=context.settings.sensor,
-            created_ns=message_time_ns(message),
+            created_ns=taken_in_ns(record),
         )
         context.telemetry.count("windows", "closed" if result.revision == 0 else "corrected")
-        return [
-            context.send_event(event, "|".join(str(part) for part in group).encode())
-            for event, (group, _) in zip(events, result.groups, strict=True)
-        ]
+        for group, event in events:
+            try:
+                context.send_event(ticket, event, "|".join(str(part) for part in group).encode())
+            except MessageTooLargeError as error:
+                context.send_dead_letter(ticket, record, error)
 
     def _merger(self, partition: int) -> Merger:
         context = self._context
         if context.app.consumer_generation_id != self._generation:
             self._generation = context.app.consumer_generation_id
             self._mergers.clear()
-        if partition not in self._mergers:
-            merger = Merger(partition, context.statistics, context.partitions)
-            merger.load(context.merged.items())
-            self._mergers[partition] = merger
-        return self._mergers[partition]
+        merger = self._mergers.get(partition)
+        if merger is None:
+            merger = self._mergers[partition] = Merger(partition, context.statistics, context.partitions)
+            context.telemetry.count("rows_loaded", "merged", merger.load(context.merged.rows(partition)))
+        return merger

@@ -1,92 +1,76 @@
 """Acknowledge what came in only after Kafka has acknowledged what came of it.
 
-Streams run with `noack`; an event and the futures of what was sent for it go into the outbox, in the order
-of arrival, and the message is confirmed when they are done. Faust commits confirmed offsets later.
+Streams run with `noack`; a batch and the ticket of what was sent for it go into the outbox, in the order of arrival,
+and the batch is confirmed when it is done. Faust commits confirmed offsets later.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from runtime.errors import BrokerError
+from streams.agents.sending import Ticket
+from streams.transport import Batch
 
 logger = logging.getLogger(__name__)
 
-HIGH = 2_000
-LOW = 1_000
+HIGH = 16
 
 
 class Outbox:
-    """Messages in flight; the worker stops where Kafka refuses one for good, and takes it again when restarted."""
+    """Batches in flight; the worker stops where Kafka refuses a message for good, and takes it again when restarted."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._waiting: deque[tuple[Any, Sequence[Any]]] = deque()
+        self._waiting: deque[tuple[Batch, Ticket]] = deque()
         self._room = asyncio.Event()
         self._room.set()
 
-    async def put(self, event: Any, sent: Sequence[Any]) -> None:
-        """Hand over an event with the futures of what was sent for it; waits while too many are in flight."""
-        self._waiting.append((event, sent))
-        if sent:
-            sent[-1].add_done_callback(self._advance)
+    @property
+    def waiting(self) -> int:
+        """How many batches are in flight."""
+        return len(self._waiting)
+
+    async def put(self, batch: Batch, ticket: Ticket) -> None:
+        """Hand over a batch with the ticket of what was sent for it; waits while too many are in flight."""
+        self._waiting.append((batch, ticket))
+        ticket.seal()
         if len(self._waiting) >= HIGH:
             self._room.clear()
-        self._advance(None)
+        ticket.then(self._advance)
         await self._room.wait()
 
-    async def events(self, stream: Any) -> AsyncIterator[Any]:
-        """The events of an agent's stream; stops the worker rather than go on behind a gap."""
+    async def batches(self, stream: Any) -> AsyncIterator[Batch]:
+        """The batches of an agent's stream; stops the worker rather than go on behind a gap."""
         async for event in stream.noack().events():
-            if not self._app.consumer.follows(event.message):
-                message = event.message
-                place = f"{message.topic} {message.partition}: offsets before {message.offset} did not come"
+            batch: Batch = event.message
+            if batch.generation_id != self._app.consumer_generation_id:
+                self._app.consumer.ack(
+                    batch
+                )  # fetched before partitions were handed out anew: it comes again
+                continue
+            if not self._app.consumer.follows(batch):
+                place = f"{batch.topic} {batch.partition}: offsets before {batch.first_offset} did not come"
                 await refused(self._app, BrokerError(place, "a restarted worker reads them again"))
                 return
-            yield event
+            yield batch
 
-    def _advance(self, _future: Any) -> None:
+    def _advance(self) -> None:
         """Confirm from the oldest on: Faust's commits could pass one that is still in flight."""
-        while self._waiting:
-            event, sent = self._waiting[0]
-            pending = next((future for future in sent if not future.done()), None)
-            if pending is not None:
-                if pending is not sent[-1]:
-                    pending.add_done_callback(self._advance)
+        while self._waiting and self._waiting[0][1].done:
+            batch, ticket = self._waiting.popleft()
+            if ticket.error is not None:
+                self._waiting.clear()
+                self._app.add_future(refused(self._app, ticket.error))
                 return
-            failed = next((error for future in sent if (error := _failure(future))), None)
-            if failed is not None:
-                self._crash(failed)
-                return
-            self._waiting.popleft()
-            self._app.consumer.confirm(event.message)
-            if len(self._waiting) <= LOW:
-                self._room.set()
-
-    def _crash(self, error: BaseException) -> None:
-        self._waiting.clear()
-        self._app.add_future(refused(self._app, error))
-
-
-def _failure(future: Any) -> BaseException | None:
-    if future.cancelled():
-        return asyncio.CancelledError()
-    error: BaseException | None = future.exception()
-    return error
+            self._app.consumer.confirm(batch)
+        if len(self._waiting) < HIGH:
+            self._room.set()
 
 
 async def refused(app: Any, error: BaseException) -> None:
     """Stop the worker: nothing is lost, what was not confirmed comes again after a restart."""
     logger.critical("%s; the worker stops and takes up from the committed offsets when restarted", error)
     await app.crash(error)
-
-
-async def delivered(app: Any, future: Any) -> None:
-    """Wait until Kafka has a message."""
-    try:
-        await future
-    except Exception as error:
-        await refused(app, error)
-        raise

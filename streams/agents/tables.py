@@ -1,42 +1,81 @@
-"""Faust tables whose writes can be waited for."""
+"""Faust tables whose rows are written by partition and batch: to RocksDB at once, to the changelog under a ticket.
 
+Faust writes row by row, finds the partition by the message at work, and throws the changelog's futures away, so that an
+offset could be committed whose state is not in Kafka yet.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import faust
+import rocksdict
+from faust.stores.rocksdb import Store as RocksStore
+from faust.types.tuples import TP
+
+from streams.agents.sending import Sender, Ticket
+from streams.core.windows import Write
 
 
-class TrackedTable(faust.Table):  # type: ignore[misc]
-    """A table of bytes that remembers the futures of its changelog messages until they are collected.
+class PartitionTable(faust.Table):  # type: ignore[misc]
+    """A table of bytes. Rows of a partition belong to the events of the source partition of the same number.
 
-    Faust throws them away, so that an offset could be committed whose state is not in Kafka yet.
+    `recovered` counts the messages that were read from the changelog.
     """
 
-    _sent: list[Any]
+    recovered = 0
 
-    def on_key_set(self, key: Any, value: Any) -> None:
-        """Send the row to the changelog."""
-        self._track(self.send_changelog(self.partition_for_key(key), key, value))
+    def write(self, sender: Sender, ticket: Ticket, partition: int, writes: Iterable[Write]) -> None:
+        """Apply a core's writes to a partition, in their order; None deletes."""
+        rows = list(writes)
+        if not rows:
+            return
+        self._apply(partition, rows)
+        name = self.changelog_topic.get_topic_name()
+        for key, value in rows:
+            sender.send(ticket, name, key, value, partition=partition, row=True)
 
-    def on_key_del(self, key: Any) -> None:
-        """Send the deletion to the changelog."""
-        self._track(self.send_changelog(self.partition_for_key(key), key, value=None, value_serializer="raw"))
+    def rows(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every row of a partition; where the store keeps all partitions together, of the others, too."""
+        store = self.data
+        if not isinstance(store, RocksStore):
+            yield from list(store.items())
+            return
+        for key, value in store._db_for_partition(partition).items():  # noqa: SLF001 - it has no public name
+            if key != store.offset_key:
+                yield key, value
 
-    def collect(self) -> list[Any]:
-        """The futures since the last call."""
-        sent = getattr(self, "_sent", [])
-        self._sent = []
-        return sent
+    def persisted(self, ticket: Ticket) -> None:
+        """Remember how far the changelog is that local rows stand for: a restart reads on from there."""
+        name = self.changelog_topic.get_topic_name()
+        for (topic, partition), offset in ticket.offsets.items():
+            if topic == name and self._is_open(partition):
+                self.data.set_persisted_offset(TP(topic, partition), offset)
 
-    def _track(self, future: Any) -> None:
-        if not hasattr(self, "_sent"):
-            self._sent = []
-        self._sent.append(future)
+    def apply_changelog_batch(self, batch: Any) -> None:
+        """What recovery reads; counted."""
+        events = list(batch)
+        self.recovered += len(events)
+        super().apply_changelog_batch(events)
 
+    def _is_open(self, partition: int) -> bool:
+        """Whether the partition's database is open: one that was taken from us belongs to another."""
+        return isinstance(self.data, RocksStore) and partition in self.data._dbs  # noqa: SLF001 - as above
 
-def write(table: TrackedTable, writes: list[tuple[bytes, bytes | None]]) -> None:
-    """Apply a core's writes, in their order; None deletes. Needs the current event of an agent."""
-    for key, value in writes:
-        if value is None:
-            table.pop(key, None)
-        else:
-            table[key] = value
+    def _apply(self, partition: int, rows: list[Write]) -> None:
+        store = self.data
+        if not isinstance(store, RocksStore):
+            for key, value in rows:
+                if value is None:
+                    store.pop(key, None)
+                else:
+                    store[key] = value
+                    store._key_partition[key] = partition  # noqa: SLF001 - by it Faust drops what it loses
+            return
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in rows:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        database: Any = store._db_for_partition(partition)  # noqa: SLF001 - it has no public name
+        database.write(batch)

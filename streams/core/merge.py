@@ -1,23 +1,29 @@
-"""The windows of all source partitions, merged: parts are replaced, never added, so redelivery changes nothing.
+"""The windows of all source partitions, put together: parts are replaced, never added, so redelivery changes nothing.
 
-The merge reads a log of two kinds of messages. A part says what one source partition counted in a window; it
-replaces the part that partition sent before. A mark says how far a source partition's watermark is, or that it is
-idle. A window is closed when every partition's watermark is past its end or the partition is idle; a part that
-changes a closed window gives the next revision. No clock is read: the same log gives the same results.
+The merge reads a log of two kinds of messages. A part says what one source partition counted in a pane; it replaces the
+part that partition sent before. A mark says how far a source partition's watermark is, or that it is idle. A window is
+closed when every partition's watermark is past its end or the partition is idle; a part that changes a closed window
+gives the next revision. No clock is read: the same log gives the same results.
 
-A step's results must be safe in Kafka before its rows are written. The cursor row is written last; a message at
-or below the cursor is skipped. So a step that a crash cut short is taken again and gives the same results.
+A step's results must be safe in Kafka before its rows are written. The cursor row is written last; a message at or
+below the cursor is skipped. So a step that a crash cut short is taken again and gives the same results.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from streams.core.statistics import Amounts, Group, Result, Statistic, ranked
-from streams.core.windows import Part, Window, Write
+from schemas.events import NANOSECONDS
+from streams.core.results import Closed, Result, Row, States, revise, rows_of, total_of
+from streams.core.series import Series
+from streams.core.shapes import Span, spans
+from streams.core.statistics import Group, Statistic
+from streams.core.windows import Part, Write
+
+Window = tuple[int, Group | None]
+"""A window's start, and the group that it belongs to where windows follow the events of each group."""
 
 
 @dataclass(slots=True)
@@ -35,43 +41,53 @@ class _Mark:
     idle: bool = False
 
 
+@dataclass(slots=True)
+class _Meeting:
+    """A statistic where its parts meet: panes by source partition, the windows that were told, what it remembers."""
+
+    statistic: Statistic
+    series: Series
+    panes: dict[int, dict[int, dict[Group, States]]] = field(default_factory=dict)
+    told: dict[Window, Closed] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)
+    horizon: int | None = None
+
+    @property
+    def margin(self) -> int:
+        """How far behind the horizon a window's end must be until nothing changes it: a session may still grow."""
+        shape = self.statistic.shape
+        return shape.size_ns + shape.pane_ns if self.statistic.timed else 0
+
+
 class Merger:
     """The merge of one partition of its log. `sources` is how many partitions each dataset's topic has."""
 
     def __init__(self, partition: int, statistics: Mapping[str, Statistic], sources: int) -> None:
         self.partition = partition
-        self._statistics = dict(statistics)
+        self._meetings = {name: _Meeting(stat, Series(stat)) for name, stat in statistics.items()}
         self._sources = sources
         self._cursor = -1
         self._marks: dict[str, dict[int, _Mark]] = {}
-        self._horizon: dict[str, int] = {}
-        self._parts: dict[Window, dict[int, dict[Group, Amounts]]] = {}
-        self._heads: dict[Window, tuple[int, str]] = {}
 
-    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take rows back from the table; rows of other partitions are passed over."""
-        for key, value in items:
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> int:
+        """Take rows back from the table, and return how many; those of other partitions are passed over."""
+        taken = 0
+        for key, value in rows:
             kind, partition, *rest = orjson.loads(key)
             if partition != self.partition:
                 continue
+            taken += 1
             stored = orjson.loads(value)
             if kind == "cursor":
-                self._cursor = stored["offset"]
-                self._horizon = stored["horizon"]
-                self._marks = {
-                    dataset: {int(p): _Mark(*mark) for p, mark in marks.items()}
-                    for dataset, marks in stored["marks"].items()
-                }
-            elif rest[0] not in self._statistics:
-                continue
-            elif kind == "head":
-                self._heads[rest[0], rest[1]] = (stored[0], stored[1])
-            else:
-                groups = {tuple(group): tuple(amounts) for group, amounts in stored}
-                self._parts.setdefault((rest[0], rest[1]), {})[rest[2]] = groups
+                self._load_cursor(stored)
+            elif rest[0] in self._meetings:
+                self._load_row(self._meetings[rest[0]], kind, rest[1:], stored)
+        for meeting in self._meetings.values():
+            self._await(meeting, meeting.panes)
+        return taken
 
     def step(self, message: Mapping[str, Any], offset: int) -> Step:
-        """Take in the message at an offset of the log."""
+        """Take in the message at an offset of the log. Raises ValueError, KeyError or TypeError where it is none."""
         done = Step()
         if offset <= self._cursor:
             return done
@@ -83,21 +99,42 @@ class Merger:
         done.writes.append((self._key("cursor"), self._cursor_row()))
         return done
 
+    def waiting(self) -> int:
+        """How many windows hold something and are not told yet."""
+        return sum(len(meeting.waiting) for meeting in self._meetings.values())
+
+    def _load_cursor(self, stored: dict[str, Any]) -> None:
+        self._cursor = stored["offset"]
+        for name, horizon in stored["horizon"].items():
+            if name in self._meetings:
+                self._meetings[name].horizon = horizon
+        self._marks = {
+            dataset: {int(p): _Mark(*mark) for p, mark in marks.items()}
+            for dataset, marks in stored["marks"].items()
+        }
+
+    @staticmethod
+    def _load_row(meeting: _Meeting, kind: str, place: list[Any], stored: Any) -> None:
+        if kind == "told":
+            group = tuple(place[1:]) if len(place) > 1 else None
+            meeting.told[place[0], group] = Closed.load(stored)
+        elif kind == "part":
+            meeting.panes.setdefault(place[0], {})[place[1]] = _states(meeting.statistic, stored)
+        else:
+            meeting.series.load(kind, place, stored)
+
     def _part(self, done: Step, message: Mapping[str, Any]) -> None:
-        statistic = self._statistics.get(message["statistic"])
-        if statistic is None:
+        meeting = self._meetings.get(message["statistic"])
+        if meeting is None:
             return
-        window = (statistic.name, int(message["start"]))
-        if window[1] + statistic.window_ns <= self._horizon.get(statistic.name, -1):
+        name, pane, source = meeting.statistic.name, int(message["start"]), message["partition"]
+        if meeting.horizon is not None and pane + meeting.statistic.shape.pane_ns <= meeting.horizon:
             done.dropped += 1
             return
-        groups = {tuple(group): tuple(amounts) for group, amounts in message["groups"]}
-        self._parts.setdefault(window, {})[message["partition"]] = groups
-        done.writes.append(
-            (self._key("part", *window, message["partition"]), orjson.dumps(message["groups"]))
-        )
-        if window in self._heads or self._closed(statistic, window[1]):
-            self._publish(done, statistic, window)
+        meeting.panes.setdefault(pane, {})[source] = _states(meeting.statistic, message["groups"])
+        done.writes.append((self._key("part", name, pane, source), orjson.dumps(message["groups"])))
+        self._await(meeting, [pane])
+        self._tell_closed(done, meeting)
 
     def _mark(self, done: Step, message: Mapping[str, Any]) -> None:
         dataset = message["dataset"]
@@ -106,64 +143,174 @@ class Merger:
         reached = message["watermark"]
         later = max((mark for mark in (before, reached) if mark is not None), default=None)
         marks[message["partition"]] = _Mark(later, message["idle"])
-        for window in sorted(self._parts):
-            statistic = self._statistics[window[0]]
-            ours = statistic.dataset.name == dataset and window not in self._heads
-            if ours and self._closed(statistic, window[1]):
-                self._publish(done, statistic, window)
-        for statistic in self._statistics.values():
-            if statistic.dataset.name == dataset:
-                self._forget(done, statistic)
+        for meeting in self._meetings.values():
+            if meeting.statistic.dataset.name == dataset:
+                self._tell_closed(done, meeting)
+                self._forget(done, meeting)
 
-    def _closed(self, statistic: Statistic, start_ns: int) -> bool:
-        end = start_ns + statistic.window_ns
+    @staticmethod
+    def _await(meeting: _Meeting, panes: Iterable[int]) -> None:
+        """Note what is to be told, or told anew, once it is closed: starts of aligned windows, panes of others.
+
+        What ended before the horizon has been told for good: of its panes some may be gone.
+        """
+        shape, horizon = meeting.statistic.shape, meeting.horizon
+        for pane in panes:
+            if shape.aligned:
+                meeting.waiting.update(
+                    start
+                    for start in shape.starts(pane)
+                    if horizon is None or start + shape.size_ns > horizon
+                )
+            else:
+                meeting.waiting.add(pane)
+
+    def _tell_closed(self, done: Step, meeting: _Meeting) -> None:
+        if meeting.statistic.shape.aligned:
+            self._tell_aligned(done, meeting)
+        else:
+            self._tell_following(done, meeting)
+
+    def _tell_aligned(self, done: Step, meeting: _Meeting) -> None:
+        statistic, shape = meeting.statistic, meeting.statistic.shape
+        closed = [
+            start for start in sorted(meeting.waiting) if self._closed(statistic, start + shape.size_ns)
+        ]
+        while closed:
+            start = closed.pop(0)
+            meeting.waiting.discard(start)
+            total = total_of(statistic, (meeting.panes.get(pane, {}) for pane in shape.panes(start)))
+            new, again = meeting.series.new_in(start, total)
+            rows = meeting.series.compared(start, rows_of(statistic, shape.size_ns / NANOSECONDS, new))
+            self._tell(done, meeting, (start, None), start + shape.size_ns, rows)
+            self._write_series(done, meeting)
+            closed += [older for older in again if (older, None) in meeting.told]
+
+    def _tell_following(self, done: Step, meeting: _Meeting) -> None:
+        """Sliding windows and sessions of the groups in which something has changed, as far as they are closed."""
+        statistic, shape = meeting.statistic, meeting.statistic.shape
+        ready = {pane for pane in meeting.waiting if self._closed(statistic, pane + shape.pane_ns)}
+        changed = {
+            group for pane in ready for groups in meeting.panes.get(pane, {}).values() for group in groups
+        }
+        unfinished: set[int] = set()
+        for group in sorted(changed, key=str):
+            only, found = _spans(meeting, group)
+            for span in found:
+                if meeting.horizon is not None and span.end_ns + meeting.margin <= meeting.horizon:
+                    continue
+                if not self._closed(statistic, span.end_ns + (shape.size_ns if statistic.timed else 0)):
+                    unfinished.update(span.panes)
+                    continue
+                total = total_of(statistic, (only[pane] for pane in span.panes))
+                rows = rows_of(statistic, (span.end_ns - span.start_ns) / NANOSECONDS, total)
+                self._tell(done, meeting, (span.start_ns, group), span.end_ns, rows)
+            starts = {span.start_ns for span in found}
+            for window in [w for w in meeting.told if w[1] == group and w[0] not in starts]:
+                self._tell(
+                    done, meeting, window, meeting.told[window].end_ns, []
+                )  # it has become part of another
+        meeting.waiting = meeting.waiting - ready | unfinished
+
+    def _tell(self, done: Step, meeting: _Meeting, window: Window, end_ns: int, rows: list[Row]) -> None:
+        """Publish a window's next revision where it says something else than the one before."""
+        statistic = meeting.statistic
+        revised = revise(meeting.told.get(window), statistic, (window[0], end_ns), rows)
+        if revised is None:
+            return
+        meeting.told[window], result = revised
+        done.results.append(result)
+        done.writes.append((self._told_key(statistic, window), meeting.told[window].dump()))
+
+    def _write_series(self, done: Step, meeting: _Meeting) -> None:
+        name = meeting.statistic.name
+        done.writes += [(self._key(kind, name, *place), row) for kind, place, row in meeting.series.writes()]
+
+    def _closed(self, statistic: Statistic, end_ns: int) -> bool:
         marks = self._marks.get(statistic.dataset.name, {})
         return len(marks) == self._sources and all(
-            mark.idle or (mark.watermark is not None and mark.watermark >= end) for mark in marks.values()
+            mark.idle or (mark.watermark is not None and mark.watermark >= end_ns) for mark in marks.values()
         )
 
-    def _publish(self, done: Step, statistic: Statistic, window: Window) -> None:
-        total: dict[Group, Amounts] = {}
-        for groups in self._parts[window].values():
-            for group, amounts in groups.items():
-                before = total.get(group)
-                total[group] = (
-                    tuple(a + b for a, b in zip(before, amounts, strict=True)) if before else amounts
-                )
-        results = ranked(statistic, total)
-        digest = hashlib.blake2b(orjson.dumps(results), digest_size=12).hexdigest()
-        revision, published = self._heads.get(window, (-1, ""))
-        if digest == published:
-            return
-        self._heads[window] = (revision + 1, digest)
-        done.results.append(Result(*window, revision + 1, results))
-        done.writes.append((self._key("head", *window), orjson.dumps([revision + 1, digest])))
-
-    def _forget(self, done: Step, statistic: Statistic) -> None:
-        """Drop windows that every partition at work is past by the grace; what comes for them later is dropped."""
+    def _forget(self, done: Step, meeting: _Meeting) -> None:
+        """Drop what every partition at work is past by the grace; what comes for it later is dropped."""
+        statistic, shape = meeting.statistic, meeting.statistic.shape
         marks = self._marks[statistic.dataset.name]
         active = [mark.watermark for mark in marks.values() if not mark.idle]
         reached = [mark for mark in active if mark is not None]
         if len(marks) < self._sources or not active or len(reached) < len(active):
             return
-        horizon = max(min(reached) - statistic.grace_ns, self._horizon.get(statistic.name, -1))
-        self._horizon[statistic.name] = horizon
-        over = [w for w in self._parts if w[0] == statistic.name and w[1] + statistic.window_ns <= horizon]
-        for window in over:
-            parts = self._parts.pop(window)
-            done.writes.extend((self._key("part", *window, source), None) for source in parts)
-            if self._heads.pop(window, None):
-                done.writes.append((self._key("head", *window), None))
+        horizon = min(reached) - statistic.grace_ns
+        if meeting.horizon is not None and horizon <= meeting.horizon:
+            return
+        meeting.horizon = horizon
+        for pane in _expired(meeting, horizon):
+            sources = meeting.panes.pop(pane)
+            done.writes += [(self._key("part", statistic.name, pane, source), None) for source in sources]
+        oldest = min(meeting.panes, default=horizon) if shape.aligned else horizon
+        for window in [
+            w for w, told in meeting.told.items() if told.end_ns + meeting.margin <= min(horizon, oldest)
+        ]:
+            del meeting.told[window]
+            done.writes.append((self._told_key(statistic, window), None))
+        meeting.series.forget(horizon)
+        self._write_series(done, meeting)
 
     def _cursor_row(self) -> bytes:
         marks = {
             dataset: {str(p): [mark.watermark, mark.idle] for p, mark in found.items()}
             for dataset, found in self._marks.items()
         }
-        return orjson.dumps({"offset": self._cursor, "horizon": self._horizon, "marks": marks})
+        horizon = {name: m.horizon for name, m in self._meetings.items() if m.horizon is not None}
+        return orjson.dumps({"offset": self._cursor, "horizon": horizon, "marks": marks})
+
+    def _told_key(self, statistic: Statistic, window: Window) -> bytes:
+        return self._key("told", statistic.name, window[0], *(window[1] or ()))
 
     def _key(self, kind: str, *parts: Any) -> bytes:
         return orjson.dumps([kind, self.partition, *parts])
+
+
+def _states(statistic: Statistic, groups: list[list[Any]]) -> dict[Group, States]:
+    return {tuple(group): States(statistic.measures.load(dumped), *times) for group, dumped, *times in groups}
+
+
+def _spans(meeting: _Meeting, group: Group) -> tuple[dict[int, dict[int, dict[Group, States]]], list[Span]]:
+    """What the panes hold of one group, and its windows."""
+    only = {
+        pane: {source: {group: groups[group]} for source, groups in by_source.items() if group in groups}
+        for pane, by_source in sorted(meeting.panes.items())
+        if any(group in groups for groups in by_source.values())
+    }
+    ends = []
+    for pane, by_source in only.items():
+        found = [groups[group] for groups in by_source.values()]
+        ends.append((pane, min(states.first_ns for states in found), max(states.last_ns for states in found)))
+    return only, spans(meeting.statistic.shape, ends)
+
+
+def _expired(meeting: _Meeting, horizon: int) -> list[int]:
+    """The panes that no window needs whose end is behind the horizon by the margin."""
+    shape = meeting.statistic.shape
+    if not meeting.statistic.timed:
+        reach = shape.size_ns if shape.aligned else shape.pane_ns + shape.size_ns
+        return [pane for pane in meeting.panes if pane + reach <= horizon]
+    groups = {
+        group for by_source in meeting.panes.values() for found in by_source.values() for group in found
+    }
+    needed = {
+        pane
+        for group in groups
+        for span in _spans(meeting, group)[1]
+        if span.end_ns + meeting.margin > horizon
+        for pane in span.panes
+    }
+    return [pane for pane in meeting.panes if pane not in needed]
+
+
+def merge_partition(statistic: Statistic, start_ns: int) -> str:
+    """What decides in which partition of the log a pane's parts meet: a window by itself, or all of a statistic's."""
+    return f"{statistic.name}|{start_ns}" if statistic.apart else statistic.name
 
 
 def part_message(part: Part, partition: int) -> bytes:
@@ -174,7 +321,7 @@ def part_message(part: Part, partition: int) -> bytes:
             "statistic": part.statistic,
             "start": part.start_ns,
             "partition": partition,
-            "groups": [[list(group), list(amounts)] for group, amounts in part.groups.items()],
+            "groups": part.groups,
         }
     )
 

@@ -1,33 +1,30 @@
-"""Statistics as data: what rules/statistics/*.yaml declares, and what it computes from one event.
+"""Statistics as data: what rules/statistics/*.yaml declares, and what it reads of one event.
 
-A statistic counts the events of one dataset in tumbling windows of event time, by groups. Its results are
-events of a dataset of their own (`emits`), whose fields the groups and measures name.
+A statistic counts the events of one dataset in windows of event time, by groups. Its results are events of a dataset of
+their own (`emits`), whose fields the groups and measures name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from runtime.errors import ConfigError
-from schemas.events import NANOSECONDS, Event, Times, event_id, get, new_event, put, timestamp
+from schemas.events import NANOSECONDS, Event
 from schemas.model import Dataset, datasets, fields_of
 from streams.core.declarations import read_yaml, validated
+from streams.core.fields import Reader, reader
+from streams.core.measures import Measures, MeasureSpec, compile_measures
+from streams.core.shapes import Kind, Shape, WindowSpec
+from streams.core.sigma import Matcher, compile_detection
 
 Group = tuple[Any, ...]
-Amounts = tuple[int, ...]
-Counted = list[tuple[Group, Amounts]]
+Counted = Sequence[tuple[Group, tuple[Any, ...]]]
+"""What an event counts for: groups, each with the values of the measures' inputs."""
 
-
-class Result(NamedTuple):
-    """A closed window: its groups and amounts, in order of rank where the statistic ranks them."""
-
-    statistic: str
-    start_ns: int
-    revision: int
-    groups: Counted
+WEEK_NS = 7 * 86_400 * NANOSECONDS
 
 
 class _Strict(BaseModel):
@@ -41,38 +38,37 @@ class GroupField(_Strict):
     default: str | None = None
 
 
-class Measure(_Strict):
-    """`count` counts events, `sum` adds a field up; a field that is not there adds nothing."""
-
-    count: bool = False
-    sum: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, data: Any) -> Any:
-        return {"count": True} if data == "count" else data
-
-    @model_validator(mode="after")
-    def _one(self) -> "Measure":
-        if self.count == (self.sum is not None):
-            raise ValueError("a measure is `count` or {sum: FIELD}")
-        return self
-
-
 class Top(_Strict):
     """Only the groups with most of a measure are results; `rank` is the field of their place, from 1."""
 
     by: str
-    limit: int = Field(gt=0, le=1000)
+    limit: int = Field(gt=0, le=10_000)
     rank: str
+
+
+class FirstSeen(_Strict):
+    """Only groups are results that no earlier window had within `forget` seconds."""
+
+    forget: float = Field(default=30 * 86_400.0, gt=0)
+
+
+class Baseline(_Strict):
+    """What is usual for a result: median and MAD of the measure `of` in the same hour of the same weekday, UTC.
+
+    Those of up to `weeks` weeks before are looked at; below `minimum` of them there is no score.
+    """
+
+    of: str
+    weeks: int = Field(default=8, ge=1, le=520)
+    minimum: int = Field(default=3, ge=1)
 
 
 class Declaration(_Strict):
     """A file of rules/statistics.
 
-    `where` asks for fields' values. `views`: the event is counted once for each, with fields read from other
-    places; views that end in the same group count once. `window` and `grace` are seconds of event time; without
-    `window` the worker's setting holds.
+    `where` is a Sigma detection: a selection, or selections with a condition. `views`: the event is counted once for
+    each, with fields read from other places; views that end in the same group count once. Without `window` the worker's
+    setting holds. `grace` is how many seconds of event time after its end a window still takes late events.
     """
 
     title: str
@@ -80,12 +76,14 @@ class Declaration(_Strict):
     dataset: str
     emits: str
     where: dict[str, Any] = Field(default_factory=dict)
-    window: float | None = Field(default=None, gt=0)
+    window: WindowSpec | None = None
     grace: float = Field(default=600.0, ge=0)
     group_by: dict[str, GroupField] = Field(min_length=1)
-    measures: dict[str, Measure] = Field(min_length=1)
+    measures: dict[str, MeasureSpec] = Field(min_length=1)
     views: tuple[dict[str, str], ...] = ({},)
     top: Top | None = None
+    first_seen: FirstSeen | None = None
+    baseline: Baseline | None = None
 
     @field_validator("group_by", mode="before")
     @classmethod
@@ -96,40 +94,76 @@ class Declaration(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Declaration":
-        outputs = {*self.group_by, *self.measures}
+        read = {*self.group_by, *(field for spec in self.measures.values() for field in spec.fields)}
         for number, view in enumerate(self.views):
-            if unknown := sorted(set(view) - outputs):
-                raise ValueError(f"views.{number}: {unknown[0]} is neither a group nor a measure")
-        if self.top and self.top.by not in self.measures:
-            raise ValueError(f"top.by: {self.top.by} is no measure")
+            if unknown := sorted(set(view) - read):
+                raise ValueError(f"views.{number}: {unknown[0]} is neither a group nor what a measure reads")
+        for name, ranked in (
+            ("top", self.top and self.top.by),
+            ("baseline", self.baseline and self.baseline.of),
+        ):
+            if ranked and ranked not in self.measures:
+                raise ValueError(f"{name}: {ranked} is no measure")
+        kind = self.window.shape().kind if self.window is not None else Kind.TUMBLING
+        if (self.first_seen or self.baseline) and kind is not Kind.TUMBLING:
+            raise ValueError(f"first_seen and baseline go by tumbling windows, not {kind} ones")
+        if self.top and kind in {Kind.SLIDING, Kind.SESSION}:
+            raise ValueError(f"top compares the groups of a window: {kind} windows have one each")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A compiled declaration. `count` gives an event's groups and amounts; times are nanoseconds."""
+    """A compiled declaration. `count` gives an event's groups and the values that their measures take in."""
 
     name: str
     dataset: Dataset
     emits: Dataset
-    window_ns: int
+    shape: Shape
     grace_ns: int
     groups: tuple[str, ...]
-    measures: tuple[str, ...]
+    measures: Measures
     top: Top | None
+    forget_ns: int
+    baseline: Baseline | None
     count: Callable[[Event], Counted]
 
-    def start_of(self, time_ns: int) -> int:
-        """The start of the window that a time is in."""
-        return time_ns // self.window_ns * self.window_ns
+    @property
+    def apart(self) -> bool:
+        """Whether each window can be merged without the others: nothing but its own panes goes into its results."""
+        return self.shape.kind is Kind.TUMBLING and not self.forget_ns and self.baseline is None
+
+    @property
+    def timed(self) -> bool:
+        """Whether rows remember the times of their first and last event."""
+        return self.shape.kind is Kind.SESSION
+
+    def weight(self, states: list[Any]) -> float:
+        """What a group weighs where not all can be told: the measure that ranks, or the first one."""
+        place = self.measures.names.index(self.top.by) if self.top else 0
+        value = self.measures.results(states, 1.0)[place]
+        return value if isinstance(value, int | float) else 0.0
 
 
-def load_statistics(folder: Path, window_seconds: float) -> dict[str, Statistic]:
-    """Every declaration of a folder by name (the file's); raises ConfigError with file and place."""
+def load_statistics(
+    folders: Iterable[Path], window_seconds: float, names: Sequence[str] = ()
+) -> dict[str, Statistic]:
+    """Every declaration of folders by name (the file's), or those of `names`; raises ConfigError with the place."""
+    paths: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no folder of statistics")
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem in paths:
+                raise ConfigError(f"{path}: {paths[path.stem]} has the same name")
+            paths[path.stem] = path
+    if unknown := sorted(set(names) - set(paths)):
+        raise ConfigError(f"no statistic {unknown[0]}", f"known: {', '.join(sorted(paths))}")
     found = {}
-    for path in sorted(folder.glob("*.yaml")):
-        declaration = validated(Declaration, read_yaml(path), path)
-        found[path.stem] = compile_statistic(path.stem, declaration, window_seconds, path)
+    for name, path in paths.items():
+        if not names or name in names:
+            declaration = validated(Declaration, read_yaml(path), path)
+            found[name] = compile_statistic(name, declaration, window_seconds, path)
     return found
 
 
@@ -142,104 +176,82 @@ def compile_statistic(name: str, declared: Declaration, window_seconds: float, p
     source, emits = known[declared.dataset], known[declared.emits]
     outputs = {*declared.group_by, *declared.measures, *([declared.top.rank] if declared.top else [])}
     inputs = {
-        *declared.where,
         *(group.field for group in declared.group_by.values()),
-        *(measure.sum for measure in declared.measures.values() if measure.sum),
+        *(field for measure in declared.measures.values() for field in measure.fields),
         *(field for view in declared.views for field in view.values()),
     }
     for checked, fields in ((emits, outputs), (source, inputs)):
         if missing := sorted(fields - set(fields_of(checked))):
             raise ConfigError(f"{path}: {missing[0]}: dataset {checked.name} has no such field")
+    try:
+        measures = compile_measures(declared.measures)
+    except ValueError as error:
+        raise ConfigError(f"{path}: measures: {error}") from error
+    matches = compile_detection(declared.where, [source.name], f"{path}: where") if declared.where else None
+    shape = (declared.window or WindowSpec(tumbling=window_seconds)).shape()
     return Statistic(
         name=name,
         dataset=source,
         emits=emits,
-        window_ns=round((declared.window or window_seconds) * NANOSECONDS),
+        shape=shape,
         grace_ns=round(declared.grace * NANOSECONDS),
         groups=tuple(declared.group_by),
-        measures=tuple(declared.measures),
+        measures=measures,
         top=declared.top,
-        count=_counter(declared),
+        forget_ns=round(declared.first_seen.forget * NANOSECONDS) if declared.first_seen else 0,
+        baseline=declared.baseline,
+        count=_counter(declared, measures, matches),
     )
 
 
-def _counter(declared: Declaration) -> Callable[[Event], Counted]:
-    where = [(name, v if isinstance(v, list) else [v]) for name, v in declared.where.items()]
-    views = [
-        (
-            [(view.get(name, group.field), group.default) for name, group in declared.group_by.items()],
-            [None if m.count else view.get(name, m.sum or "") for name, m in declared.measures.items()],
-        )
-        for view in declared.views
-    ]
+def _counter(
+    declared: Declaration, measures: Measures, matches: Matcher | None
+) -> Callable[[Event], Counted]:
+    views = [_view(declared, measures, view) for view in declared.views]
+    if len(views) == 1:
+        return _one_view(*views[0], matches)
 
     def count(event: Event) -> Counted:
-        if any(get(event, name) not in values for name, values in where):
-            return []
-        found: dict[Group, Amounts] = {}
-        for group_fields, measured in views:
-            group = tuple(_scalar(get(event, name), default) for name, default in group_fields)
-            if None in group or group in found:
-                continue
-            found[group] = tuple(1 if name is None else _amount(get(event, name)) for name in measured)
+        if matches is not None and not matches(event):
+            return ()
+        found: dict[Group, tuple[Any, ...]] = {}
+        for groups, inputs in views:
+            group = tuple([_scalar(read(event), default) for read, default in groups])
+            if None not in group and group not in found:
+                found[group] = tuple([1 if read is None else read(event) for read in inputs])
         return list(found.items())
 
     return count
 
 
+_Groups = list[tuple[Reader, str | None]]
+_Inputs = list[Reader | None]
+
+
+def _view(declared: Declaration, measures: Measures, view: dict[str, str]) -> tuple[_Groups, _Inputs]:
+    """Readers of an event's groups and inputs, where a view says that fields stand elsewhere."""
+    groups: _Groups = [
+        (reader(view.get(name, group.field)), group.default) for name, group in declared.group_by.items()
+    ]
+    return groups, [None if name is None else reader(view.get(name, name)) for name in measures.inputs]
+
+
+def _one_view(groups: _Groups, inputs: _Inputs, matches: Matcher | None) -> Callable[[Event], Counted]:
+    def count(event: Event) -> Counted:
+        if matches is not None and not matches(event):
+            return ()
+        group = tuple([_scalar(read(event), default) for read, default in groups])
+        if None in group:
+            return ()
+        return ((group, tuple([1 if read is None else read(event) for read in inputs])),)
+
+    return count
+
+
 def _scalar(value: Any, default: str | None) -> Any:
-    if isinstance(value, list):
+    kind = value.__class__
+    if kind is str or kind is int:
+        return value
+    if kind is list:
         value = value[0] if value else None
     return default if value is None or isinstance(value, dict) else value
-
-
-def _amount(value: Any) -> int:
-    return value if type(value) is int else 0
-
-
-def ranked(statistic: Statistic, groups: Mapping[Group, Amounts]) -> list[tuple[Group, Amounts]]:
-    """The groups that are results: all in order of their names, or those with most of the top measure first."""
-    if statistic.top is None:
-        return sorted(groups.items(), key=lambda item: str(item[0]))
-    place = statistic.measures.index(statistic.top.by)
-    heaviest = sorted(groups.items(), key=lambda item: (-item[1][place], str(item[0])))
-    return heaviest[: statistic.top.limit]
-
-
-def result_events(
-    statistic: Statistic, result: Result, *, namespace: str, observer: str, created_ns: int
-) -> list[Event]:
-    """A window's results as events of the statistic's dataset, one per group, in order of rank.
-
-    The id is a function of the dataset, the statistic, the group, the window's start and the revision.
-    `observer` names the worker; the events counted may be of many sensors.
-    """
-    start_ns, revision = result.start_ns, result.revision
-    dataset = statistic.emits
-    fields = fields_of(dataset)
-    end_ns = start_ns + statistic.window_ns
-    events = []
-    for rank, (group, amounts) in enumerate(result.groups, start=1):
-        scope = "|".join([statistic.name, *(str(part) for part in group)])
-        event = new_event(
-            dataset,
-            event_id(dataset.dataset, scope, start_ns, revision),
-            namespace,
-            Times(start_ns, start_ns, end_ns, created_ns),
-        )
-        event["observer"] = {"name": observer, "type": "network-sensor"}
-        event["netflight"] = {
-            "window": {
-                "start": timestamp(start_ns),
-                "end": timestamp(end_ns),
-                "seconds": statistic.window_ns / NANOSECONDS,
-                "revision": revision,
-            },
-            "statistic": statistic.name,
-        }
-        for name, value in zip((*statistic.groups, *statistic.measures), (*group, *amounts), strict=True):
-            put(event, name, [value] if fields[name].array else value)
-        if statistic.top:
-            put(event, statistic.top.rank, rank)
-        events.append(event)
-    return events

@@ -1,54 +1,74 @@
-"""Tumbling windows of one source partition: plain rows, exact under redelivery.
+"""What one source partition has counted: rows of groups in panes of event time, exact under redelivery.
 
-A row holds what a group counted in a window, and the offset of the last event it took in; an event at or
-below that offset is ignored. The rows are the partition's part of a window; `merge` adds the parts up.
-Rows go to a changelog in the order in which they are written here, so what is found after a crash is this
-state as it was after some write, and redelivery brings it forward again.
+A row holds what a group counted in a pane, and the offset of the last event it took in; an event at or below that
+offset is ignored. The rows are the partition's part of a pane; `merge` puts the parts together. Rows go to a changelog in
+the order in which they are written here, so what is found after a crash is this state as it was after some write, and
+redelivery brings it forward again, whatever batches the events come in.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import NANOSECONDS
-from streams.core.statistics import Amounts, Counted, Group, Statistic
+from schemas.events import NANOSECONDS, Event
+from streams.core.statistics import Counted, Group, Statistic
 from streams.core.watermark import Watermark
 
 # A part goes to the merge as one message; heavier groups first, if it would be larger than a message may be.
 MAX_GROUPS = 50_000
+MAX_BYTES = 7_000_000
 
-Window = tuple[str, int]
+Pane = tuple[str, int]
+"""A statistic's name and the pane's start."""
 Write = tuple[bytes, bytes | None]
+Dumped = list[Any]
+"""A group in a part: the group, its dumped states, and the times of its first and last event where they are kept."""
 
 
 class Part(NamedTuple):
-    """What one source partition counted in one window, complete up to `offset`."""
+    """What one source partition counted in one pane, complete up to `offset`; `cut` groups did not fit."""
 
     statistic: str
     start_ns: int
     offset: int
-    groups: dict[Group, Amounts]
+    groups: list[Dumped]
     cut: int
 
 
 @dataclass(slots=True)
-class Absorbed:
-    """What an event did: rows to write in this order, whether the watermark moved, windows it came late to."""
+class Taken:
+    """How many counts of events came late and correct a closed window, and how many came too late."""
 
-    writes: list[Write] = field(default_factory=list)
-    moved: bool = False
     late: int = 0
     dropped: int = 0
 
 
-class PartitionWindows:
-    """The open windows of one partition of a source (a dataset's topic), for every statistic over it.
+@dataclass(slots=True)
+class _Row:
+    key: bytes
+    offset: int
+    states: list[Any]
+    first_ns: int
+    last_ns: int
 
-    `rows` and `emitted` come back from the table with `load`. A window is open until the watermark is past
-    its end by the statistic's grace; then it is forgotten, and an event for it is dropped and counted.
+
+@dataclass(slots=True)
+class _Counter:
+    """A statistic at work: its panes, and the functions that take values in."""
+
+    statistic: Statistic
+    adds: tuple[Callable[[Any, Any], Any], ...]
+    panes: dict[int, dict[Group, _Row]] = field(default_factory=dict)
+
+
+class PartitionWindows:
+    """The open panes of one partition of a source (a dataset's topic), for every statistic over it.
+
+    Rows come back from the table with `load`. A pane is open until the watermark is past its end by the statistic's
+    grace; then it is forgotten, and an event for it is dropped and counted.
     """
 
     def __init__(
@@ -56,52 +76,73 @@ class PartitionWindows:
     ) -> None:
         self.source = source
         self.partition = partition
-        self._statistics = {statistic.name: statistic for statistic in statistics}
-        step = math.gcd(*(statistic.window_ns for statistic in self._statistics.values()))
-        self.watermark = Watermark(round(lateness_seconds * NANOSECONDS), step)
-        self._rows: dict[Window, dict[Group, tuple[int, Amounts]]] = {}
-        self._absorbed: dict[Window, int] = {}
-        self._emitted: dict[Window, int] = {}
+        self._counters = {
+            stat.name: _Counter(stat, tuple(accumulator.add for accumulator in stat.measures.accumulators))
+            for stat in statistics
+        }
+        panes = (counter.statistic.shape.pane_ns for counter in self._counters.values())
+        self.watermark = Watermark(round(lateness_seconds * NANOSECONDS), math.gcd(*panes))
+        self._moved = False
+        self._touched: dict[int, tuple[_Row, Statistic]] = {}
+        self._absorbed: dict[Pane, int] = {}
+        self._emitted: dict[Pane, int] = {}
 
-    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take rows back from the table; rows of other partitions and of unknown statistics are passed over."""
-        for key, value in items:
+    def load(self, rows: Iterable[tuple[bytes, bytes]]) -> int:
+        """Take rows back from the table; those of other partitions and unknown statistics are passed over.
+
+        Returns how many were taken.
+        """
+        taken = 0
+        for key, value in rows:
             kind, source, partition, *rest = orjson.loads(key)
             if (source, partition) != (self.source, self.partition):
                 continue
             stored = orjson.loads(value)
             if kind == "watermark":
                 self.watermark.value = stored
-            elif rest[0] not in self._statistics:
+            elif rest[0] not in self._counters:
                 continue
             elif kind == "emitted":
                 self._emitted[rest[0], rest[1]] = stored
             else:
-                window, group = (rest[0], rest[1]), tuple(rest[2:])
-                self._keep(window, group, stored[0], tuple(stored[1:]))
+                self._keep(key, rest[0], rest[1], tuple(rest[2:]), stored)
+            taken += 1
+        return taken
 
-    def absorb(self, time_ns: int, offset: int, counted: Mapping[str, Counted]) -> Absorbed:
-        """Count an event's groups and amounts, by statistic, and move the watermark."""
-        done = Absorbed()
-        for name, groups in counted.items():
-            if groups:
-                self._count(done, self._statistics[name], time_ns, offset, groups)
+    def absorb(self, event: Event, time_ns: int, offset: int, done: Taken) -> None:
+        """Count an event and move the watermark; what it changed is told by `flush`.
+
+        What an unexpected value does to a reader is raised before anything was counted.
+        """
+        found = [(counter, counter.statistic.count(event)) for counter in self._counters.values()]
+        for counter, counted in found:
+            if counted:
+                self._count(counter, counted, time_ns, offset, done)
         if self.watermark.observe(time_ns):
-            done.moved = True
-            done.writes.append((self._key("watermark"), orjson.dumps(self.watermark.value)))
-        return done
+            self._moved = True
+
+    def flush(self) -> tuple[list[Write], bool]:
+        """The rows that changed since the last call, each once, the watermark last; and whether that moved."""
+        writes: list[Write] = [
+            (row.key, orjson.dumps(_stored(statistic, row))) for row, statistic in self._touched.values()
+        ]
+        self._touched.clear()
+        moved, self._moved = self._moved, False
+        if moved:
+            writes.append((self._key("watermark"), orjson.dumps(self.watermark.value)))
+        return writes, moved
 
     def due(self, *, everything: bool = False) -> list[Part]:
-        """The parts that have changed since they were last handed on, of windows that are over by the watermark.
+        """The parts that have changed since they were last handed on, of panes that are over by the watermark.
 
-        With `everything`, of all windows: nothing more is expected for now.
+        With `everything`, of all panes: nothing more is expected for now.
         """
         found = []
-        for window, offset in self._absorbed.items():
-            name, start = window
-            over = everything or self.watermark.passed(start + self._statistics[name].window_ns)
-            if over and offset > self._emitted.get(window, -1):
-                found.append(self._part(window, offset))
+        for pane, offset in self._absorbed.items():
+            if offset > self._emitted.get(pane, -1):
+                name, start = pane
+                if everything or self.watermark.passed(start + self._counters[name].statistic.shape.pane_ns):
+                    found.append(self._part(pane, offset))
         return found
 
     def hand_on(self, parts: Iterable[Part]) -> list[Write]:
@@ -114,50 +155,85 @@ class PartitionWindows:
         return writes
 
     def forget(self) -> list[Write]:
-        """Drop the windows that are past their grace; return the rows to delete."""
+        """Drop the panes that are past their grace and handed on; return the rows to delete."""
         writes: list[Write] = []
-        for window in [w for w in self._rows if self._expired(w)]:
-            name, start = window
-            writes.extend((self._key("row", name, start, *group), None) for group in self._rows.pop(window))
-            self._absorbed.pop(window, None)
-            if self._emitted.pop(window, None) is not None:
-                writes.append((self._key("emitted", name, start), None))
+        for name, counter in self._counters.items():
+            for start in [start for start in counter.panes if self._over(counter.statistic, start)]:
+                writes += [(row.key, None) for row in counter.panes.pop(start).values()]
+                self._absorbed.pop((name, start), None)
+                if self._emitted.pop((name, start), None) is not None:
+                    writes.append((self._key("emitted", name, start), None))
         return writes
 
-    def _count(self, done: Absorbed, stat: Statistic, time_ns: int, offset: int, groups: Counted) -> None:
-        window = (stat.name, stat.start_of(time_ns))
-        end = window[1] + stat.window_ns
-        if self.watermark.passed(end + stat.grace_ns):
-            done.dropped += 1
-            return
-        if self.watermark.passed(end):
+    def open_panes(self) -> int:
+        """How many panes hold something that was not handed on yet."""
+        return sum(offset > self._emitted.get(pane, -1) for pane, offset in self._absorbed.items())
+
+    def _count(self, counter: _Counter, counted: Counted, time_ns: int, offset: int, done: Taken) -> None:
+        statistic = counter.statistic
+        name = statistic.name
+        start = time_ns // statistic.shape.pane_ns * statistic.shape.pane_ns
+        rows = counter.panes.get(start)
+        if rows is None:
+            if self._over(statistic, start):
+                done.dropped += 1
+                return
+            rows = counter.panes[start] = {}
+        if self.watermark.passed(start + statistic.shape.pane_ns):
             done.late += 1
-        rows = self._rows.get(window, {})
-        for group, amounts in groups:
-            last, before = rows.get(group, (-1, (0,) * len(amounts)))
-            if offset <= last:
+        touched = self._touched
+        for group, values in counted:
+            row = rows.get(group)
+            if row is None:
+                key = self._key("row", name, start, *group)
+                row = rows[group] = _Row(key, -1, statistic.measures.zero(), time_ns, time_ns)
+            elif offset <= row.offset:
                 continue
-            after = tuple(a + b for a, b in zip(before, amounts, strict=True))
-            self._keep(window, group, offset, after)
-            done.writes.append((self._key("row", *window, *group), orjson.dumps([offset, *after])))
+            row.states = [
+                add(state, value) for add, state, value in zip(counter.adds, row.states, values, strict=True)
+            ]
+            row.offset = offset
+            if time_ns < row.first_ns:
+                row.first_ns = time_ns
+            elif time_ns > row.last_ns:
+                row.last_ns = time_ns
+            touched[id(row)] = (row, statistic)
+        self._absorbed[name, start] = offset
 
-    def _keep(self, window: Window, group: Group, offset: int, amounts: Amounts) -> None:
-        self._rows.setdefault(window, {})[group] = (offset, amounts)
-        self._absorbed[window] = max(offset, self._absorbed.get(window, -1))
+    def _keep(self, key: bytes, name: str, start: int, group: Group, stored: list[Any]) -> None:
+        counter = self._counters[name]
+        offset, dumped, *times = stored
+        first, last = times or (start, start)
+        row = _Row(key, offset, counter.statistic.measures.load(dumped), first, last)
+        counter.panes.setdefault(start, {})[group] = row
+        self._absorbed[name, start] = max(offset, self._absorbed.get((name, start), -1))
 
-    def _expired(self, window: Window) -> bool:
-        statistic = self._statistics[window[0]]
-        return self.watermark.passed(window[1] + statistic.window_ns + statistic.grace_ns)
+    def _over(self, statistic: Statistic, start: int) -> bool:
+        return self.watermark.passed(start + statistic.shape.pane_ns + statistic.grace_ns)
 
-    def _part(self, window: Window, offset: int) -> Part:
-        groups = {group: amounts for group, (_, amounts) in self._rows[window].items()}
-        cut = max(0, len(groups) - MAX_GROUPS)
-        if cut:
-            statistic = self._statistics[window[0]]
-            place = statistic.measures.index(statistic.top.by) if statistic.top else 0
-            heaviest = sorted(groups.items(), key=lambda item: (-item[1][place], str(item[0])))
-            groups = dict(heaviest[:MAX_GROUPS])
-        return Part(*window, offset, groups, cut)
+    def _part(self, pane: Pane, offset: int) -> Part:
+        name, start = pane
+        counter = self._counters[name]
+        statistic = counter.statistic
+        rows = counter.panes[start]
+        groups = [[list(group), *_stored(statistic, row)[1:]] for group, row in rows.items()]
+        if len(groups) <= MAX_GROUPS and len(orjson.dumps(groups)) <= MAX_BYTES:
+            return Part(name, start, offset, groups, 0)
+        weights = [statistic.weight(row.states) for row in rows.values()]
+        order = sorted(range(len(groups)), key=lambda place: (-weights[place], str(groups[place][0])))
+        kept, size = [], 0
+        for place in order[:MAX_GROUPS]:
+            size += len(orjson.dumps(groups[place])) + 1
+            if size > MAX_BYTES:
+                break
+            kept.append(groups[place])
+        return Part(name, start, offset, kept, len(groups) - len(kept))
 
     def _key(self, kind: str, *parts: Any) -> bytes:
         return orjson.dumps([kind, self.source, self.partition, *parts])
+
+
+def _stored(statistic: Statistic, row: _Row) -> list[Any]:
+    """A row's value: offset, dumped states, and the times of its first and last event where they are kept."""
+    dumped = [row.offset, statistic.measures.dump(row.states)]
+    return [*dumped, row.first_ns, row.last_ns] if statistic.timed else dumped

@@ -16,7 +16,7 @@ from streams.core.watermark import Watermark
 from streams.core.windows import MAX_GROUPS, PartitionWindows
 from streams.rules_tools import RULES
 
-STATISTICS = load_statistics(RULES / "statistics", 10.0)
+STATISTICS = load_statistics([RULES / "statistics"], 10.0)
 PROTOCOLS = STATISTICS["traffic_by_protocol"]
 SECOND = NANOSECONDS
 Counts = tuple[int, str]
