@@ -5,9 +5,11 @@ and wherever it was dumped, loaded and merged in between.
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+_GREATEST = sys.float_info.max
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -58,11 +60,11 @@ class Exact:
 
 
 def quotient(above: int, below: int) -> float:
-    """The float nearest to a quotient; the greatest float where none is near."""
+    """The float nearest to a quotient; the greatest, or least, where it is beyond."""
     try:
         return above / below
     except OverflowError:
-        return math.copysign(math.nextafter(math.inf, 0), above)
+        return _GREATEST if (above < 0) == (below < 0) else -_GREATEST
 
 
 def numbers(value: Any) -> list[int | float]:
