@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.topics import topic
 from streams.agents.context import Context, taken_in_ns

@@ -1,7 +1,7 @@
 """How the worker sends: one producer of librdkafka's for results, the merge's log and changelogs.
 
 Faust's producer takes each message through a buffer, an event loop of another thread and a future of its own; a
-window's rows are as many messages. Here messages that belong together share a `Ticket`, which is done when Kafka has all.
+window's rows are as many messages. Here messages that belong together share a `Ticket`, done when Kafka has all.
 """
 
 import asyncio

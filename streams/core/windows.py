@@ -1,9 +1,9 @@
 """What one source partition has counted: rows of groups in panes of event time, exact under redelivery.
 
 A row holds what a group counted in a pane, and the offset of the last event it took in; an event at or below that
-offset is ignored. The rows are the partition's part of a pane; `merge` puts the parts together. Rows go to a changelog in
-the order in which they are written here, so what is found after a crash is this state as it was after some write, and
-redelivery brings it forward again, whatever batches the events come in.
+offset is ignored. The rows are the partition's part of a pane; `merge` puts the parts together. Rows go to a changelog
+in the order in which they are written here, so what is found after a crash is this state as it was after some write,
+and redelivery brings it forward again, whatever batches the events come in.
 """
 
 import math
