@@ -99,7 +99,7 @@ class WindowSpec(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Windows of one kind: `size_ns` is their length, a session's gap; aligned ones begin `step_ns` after each other."""
+    """Windows of one kind: `size_ns` is their length, a session's gap; aligned ones begin `step_ns` apart."""
 
     kind: Kind
     pane_ns: int
