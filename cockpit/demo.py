@@ -30,7 +30,7 @@ from schemas.topics import topic_settings
 NAME = NAMESPACE = "demo"
 SAMPLE = ("office_day", "capture.pcap")
 IDLE_CLOSE_SECONDS = 3.0
-QUIET_SECONDS = IDLE_CLOSE_SECONDS + 4.0
+QUIET_SECONDS = 2.0
 LIMIT_SECONDS = 120.0
 INTERRUPTED = 130
 

@@ -1,10 +1,13 @@
 """The worker and the sink as parts of a local stack: start, settle, begin afresh."""
 
+import json
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -17,11 +20,13 @@ from runtime.settings import Settings
 from schemas.topics import PREFIX, event_topics, sink_topics
 from sinks.runner import group_id
 from streams.app import app_id, internal_topics
+from streams.home import worker_addresses
 
 WEB_PORT = 6066
 WORKER, SINK = "worker", "sink-elasticsearch"
 _ANSWER_SECONDS = 15.0
 _LOOK_SECONDS = 0.5
+_HEALTH_SECONDS = 2.0
 
 
 def start_parts(
@@ -70,7 +75,8 @@ def settle(  # noqa: PLR0913  # each named
 ) -> None:
     """Wait until the worker and the sink have read everything and nothing new has come for `quiet` seconds.
 
-    `told` hears how many messages are left; `stop` ends the waiting. Raises StackError when a part has
+    A worker has also to say that nothing it has read waits for its window to close. `told` hears how many messages are
+    left; `stop` ends the waiting. Raises StackError when a part has
     died, or when for `limit` seconds nothing has moved.
     """
     names = settings.namespace
@@ -95,7 +101,7 @@ def settle(  # noqa: PLR0913  # each named
                 counts = [(1, ends)]
             left, end = sum(lag for lag, _ in counts), sum(end for _, end in counts)
             told(left)
-            if left or end != ends:
+            if left or end != ends or not _workers_done(stack, names):
                 ends, since = end, now
             elif now - since >= quiet:
                 return
@@ -110,6 +116,25 @@ def settle(  # noqa: PLR0913  # each named
     finally:
         for client in clients.values():
             client.close()
+
+
+def _workers_done(stack: Stack, namespace: str) -> bool:
+    """Whether every worker of the stack is at work and has nothing left that waits for a window to close."""
+    addresses = worker_addresses(Path(stack.environment()["NETFLIGHT_STATE"]), namespace)
+    return bool(addresses) and all(_is_done(address) for address in addresses)
+
+
+def _is_done(address: str) -> bool:
+    connection = HTTPConnection(address, timeout=_HEALTH_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+    except (OSError, HTTPException, ValueError):
+        return False  # it starts, or was killed and starts again
+    finally:
+        connection.close()
+    return answer.status == HTTPStatus.OK and told["waiting"] == 0
 
 
 def _position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:

@@ -240,6 +240,8 @@ def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> in
         asyncio.set_event_loop(loop)
         app, context = build_app(settings, home)
         reports = loop.create_task(context.sender.run())
+        if settings.worker.web_port > 0:
+            home.announce(settings.worker.web_host, settings.worker.web_port)
         worker = faust.Worker(app, loglevel="WARNING", quiet=True, loop=loop, workdir=Path.cwd())
         worker.spinner = None
         if stop is not None:

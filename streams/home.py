@@ -18,6 +18,7 @@ from pathlib import Path
 from runtime.errors import ConfigError, NetflightError
 
 MAX_WORKERS = 256
+ADDRESS = "address"
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,21 @@ class Home:
     path: Path
     instance: str
 
+    def announce(self, host: str, port: int) -> None:
+        """Note where the worker's web pages are."""
+        (self.path / ADDRESS).write_text(f"{host}:{port}", encoding="ascii")
+
     def mark_clean(self) -> None:
         """Note that everything written locally is in the changelogs too."""
         (self.path / "clean").touch()
+
+
+def worker_addresses(state: Path, namespace: str) -> list[str]:
+    """Where the workers of a namespace that use a state folder show their pages, `host:port`; those that died, too."""
+    return [
+        path.read_text(encoding="ascii")
+        for path in sorted((state / "worker" / namespace).glob(f"*/{ADDRESS}"))
+    ]
 
 
 @contextmanager
@@ -53,6 +66,7 @@ def worker_home(state: Path, namespace: str) -> Iterator[Home]:
         try:
             yield _prepared(path)
         finally:
+            (path / ADDRESS).unlink(missing_ok=True)
             os.close(lock)
         return
     raise NetflightError(f"{base}: {MAX_WORKERS} workers are running here already")

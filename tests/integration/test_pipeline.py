@@ -22,9 +22,7 @@ from sinks.elasticsearch.client import Client
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "capture.pcap"
 IDLE_CLOSE = 8.0
 WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
-QUIET = IDLE_CLOSE + 4.0
-RESTART = 20.0
-"""How long a part that was killed may take until it goes on; until then nothing moves, though nothing may be left."""
+QUIET = 3.0
 LIMIT = 120.0
 
 Documents = dict[str, dict[str, Any]]
@@ -121,7 +119,7 @@ def test_a_killed_part_changes_no_document(
         outcome = publishing.result()
         pool.shutdown()
         assert outcome.errors == []
-        settle(stack, settings, QUIET + RESTART, LIMIT)
+        settle(stack, settings, QUIET, LIMIT)
         assert _documents(settings) == wanted
 
 
