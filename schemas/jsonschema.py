@@ -27,7 +27,10 @@ ALWAYS = (
     "event.type",
     "observer.name",
 )
-WINDOW = ("netflight.statistic", *(f"netflight.window.{name}" for name in ("start", "end", "seconds", "revision")))
+WINDOW = (
+    "netflight.statistic",
+    *(f"netflight.window.{name}" for name in ("start", "end", "seconds", "revision")),
+)
 REQUIRED = {
     "derived": ALWAYS,
     "packet": (*ALWAYS, "event.duration", "event.end", "event.start"),

@@ -10,7 +10,6 @@ import pytest
 
 from cockpit.pipeline import settle
 from cockpit.stack import Stack
-from runtime.settings import Settings
 from schemas.events import Event, get, parse_timestamp
 from schemas.model import datasets, fields_of
 from sinks.elasticsearch.client import Client
