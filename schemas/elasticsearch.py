@@ -44,12 +44,12 @@ class Dialect(StrEnum):
 
 
 def component_templates(dialect: Dialect) -> dict[str, Template]:
-    """The component templates by name: the settings, and the fields of the envelope's two parts."""
+    """The component templates by name: the settings, and the fields of each of the envelope's parts."""
     shared = envelope()
-    return {
-        SETTINGS: _stamped({"template": _settings()}),
-        f"{PREFIX}-derived": _stamped({"template": {"mappings": mappings(shared.derived, dialect)}}),
-        f"{PREFIX}-packet": _stamped({"template": {"mappings": mappings(shared.packet, dialect)}}),
+    parts = {"derived": shared.derived, "packet": shared.packet, "statistic": shared.statistic}
+    return {SETTINGS: _stamped({"template": _settings()})} | {
+        f"{PREFIX}-{name}": _stamped({"template": {"mappings": mappings(fields, dialect)}})
+        for name, fields in parts.items()
     }
 
 
@@ -80,10 +80,9 @@ def probe(types: tuple[str, ...]) -> Template:
 
 
 def _index_template(dataset: Dataset, dialect: Dialect, components: Mapping[str, Template]) -> Template:
-    parts = [SETTINGS, f"{PREFIX}-derived"]
-    if dataset.envelope == "packet" or dataset.includes_all:
-        parts.append(f"{PREFIX}-packet")
-    shared = envelope().derived | (envelope().packet if f"{PREFIX}-packet" in parts else {})
+    envelopes = envelope().parts(dataset)
+    parts = [SETTINGS, *(f"{PREFIX}-{name}" for name in envelopes)]
+    shared = {name: spec for part in envelopes.values() for name, spec in part.items()}
     own = {name: spec for name, spec in fields_of(dataset).items() if shared.get(name) != spec}
     template: Template = {"mappings": mappings(own, dialect)}
     limit = max(FIELDS_LIMIT, 2 * len(fields_of(dataset)))

@@ -27,7 +27,15 @@ ALWAYS = (
     "event.type",
     "observer.name",
 )
-PACKET_ALWAYS = (*ALWAYS, "event.duration", "event.end", "event.start")
+WINDOW = (
+    "netflight.statistic",
+    *(f"netflight.window.{name}" for name in ("start", "end", "seconds", "revision")),
+)
+REQUIRED = {
+    "derived": ALWAYS,
+    "packet": (*ALWAYS, "event.duration", "event.end", "event.start"),
+    "statistic": (*ALWAYS, *WINDOW),
+}
 DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$"
 ID_PATTERN = "^[a-z2-7]{26}$"
 NAMESPACE_PATTERN = "^[a-z0-9][a-z0-9_]{0,62}$"
@@ -61,8 +69,7 @@ def json_schema(dataset: Dataset) -> Schema:
 
     `format: ip` is an IPv4 or IPv6 address; `validator` checks it.
     """
-    required = PACKET_ALWAYS if dataset.envelope == "packet" else ALWAYS
-    root = _object(tree(fields_of(dataset)), [name.split(".") for name in required])
+    root = _object(tree(fields_of(dataset)), [name.split(".") for name in REQUIRED[dataset.envelope]])
     for name, rule in _fixed(dataset).items():
         _leaf(root, name).update(rule)
     return {

@@ -168,7 +168,7 @@ class Dataset(_Strict):
     stream: Literal["logs", "metrics"] = "logs"
     topic: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     protocol: str = ""
-    envelope: Literal["packet", "derived"] = "packet"
+    envelope: Literal["packet", "derived", "statistic"] = "packet"
     includes_all: bool = False
     event: EventSpec
     tshark: TsharkSpec | None = None
@@ -190,10 +190,20 @@ class Dataset(_Strict):
 
 
 class Envelope(_Strict):
-    """The fields that events of many datasets share: `packet` for decoded packets, `derived` for the rest."""
+    """The fields that events of many datasets share: `derived` in all, `packet` for decoded packets, `statistic`."""
 
-    packet: dict[FieldName, FieldSpec]
     derived: dict[FieldName, FieldSpec]
+    packet: dict[FieldName, FieldSpec]
+    statistic: dict[FieldName, FieldSpec]
+
+    def parts(self, dataset: Dataset) -> dict[str, dict[FieldName, FieldSpec]]:
+        """The parts whose fields an event of the dataset can carry, by name."""
+        parts = {"derived": self.derived}
+        if dataset.envelope == "packet" or dataset.includes_all:
+            parts["packet"] = self.packet
+        if dataset.envelope == "statistic" or dataset.includes_all:
+            parts["statistic"] = self.statistic
+        return parts
 
 
 @cache
@@ -218,10 +228,7 @@ def datasets() -> dict[str, Dataset]:
 
 def fields_of(dataset: Dataset) -> dict[str, FieldSpec]:
     """Every field an event of the dataset can carry, envelope first, by name."""
-    shared = envelope()
-    base = dict(shared.derived)
-    if dataset.envelope == "packet" or dataset.includes_all:
-        base |= shared.packet
+    base = {name: spec for part in envelope().parts(dataset).values() for name, spec in part.items()}
     if dataset.includes_all:
         for other in datasets().values():
             base |= other.fields

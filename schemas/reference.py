@@ -22,6 +22,12 @@ PACKET = """
 Fields that every dataset of packets can carry besides its own, and alerts as evidence.
 
 """
+STATISTIC = """
+## Results of statistics
+
+Fields that every dataset of a statistic can carry besides its own ([statistics.md](statistics.md)).
+
+"""
 
 
 def fields_markdown() -> str:
@@ -29,6 +35,7 @@ def fields_markdown() -> str:
     shared = envelope()
     index = "".join(f"- [{d.dataset}](#{_anchor(d)}): {d.description}\n" for d in datasets().values())
     parts = [HEAD, index, SHARED, _table(shared.derived), PACKET, _table(shared.packet)]
+    parts += [STATISTIC, _table(shared.statistic)]
     parts.extend(_section(dataset) for dataset in datasets().values())
     return "".join(parts)
 

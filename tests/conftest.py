@@ -34,6 +34,7 @@ SERVERS = frozenset(
             "sink_contract",
             "sink_elasticsearch",
             "stack",
+            "statistics",
             "worker",
         ),
         *("recorder_alerts", "worker_rules"),

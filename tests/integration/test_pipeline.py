@@ -1,6 +1,5 @@
 """The whole way, packets to documents, undisturbed and with every part killed on the way."""
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,20 +9,14 @@ from typing import Any
 
 import pytest
 
-from cockpit.pipeline import SINK, WORKER, settle, start_parts
+from cockpit.pipeline import SINK, WORKER, settle
 from cockpit.stack import Stack
-from cockpit.stack.machine import choose_port
-from producers.publisher import Publisher
-from producers.run import Outcome, Runner
+from producers.run import Outcome
 from runtime.settings import Settings
-from runtime.telemetry import Telemetry
 from sinks.elasticsearch.client import Client
+from tests.integration.playing import LIMIT, QUIET, parts, play, play_settings
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "office_day" / "capture.pcap"
-IDLE_CLOSE = 8.0
-WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
-QUIET = 3.0
-LIMIT = 120.0
 
 Documents = dict[str, dict[str, Any]]
 
@@ -31,9 +24,9 @@ Documents = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def undisturbed(stack: Stack) -> tuple[Documents, Outcome]:
     """The documents of a run in which nothing happens."""
-    settings = _settings(stack, "undisturbed")
-    with _parts(stack, settings):
-        outcome = _publish(settings)
+    settings = play_settings(stack, "undisturbed")
+    with parts(stack, settings):
+        outcome = play(settings, [SAMPLE])
         settle(stack, settings, QUIET, LIMIT)
         documents = _documents(settings)
     return documents, outcome
@@ -66,9 +59,9 @@ def test_traffic_by_protocol_adds_up_to_the_flows(undisturbed: tuple[Documents, 
 
 def test_publishing_again_adds_no_event(stack: Stack, undisturbed: tuple[Documents, Outcome]) -> None:
     documents, _ = undisturbed
-    settings = _settings(stack, "undisturbed")
-    with _parts(stack, settings):
-        _publish(settings)
+    settings = play_settings(stack, "undisturbed")
+    with parts(stack, settings):
+        play(settings, [SAMPLE])
         settle(stack, settings, QUIET, LIMIT)
     again = _documents(settings)
     decoded = {key for key, doc in again.items() if doc["event"]["dataset"].startswith("network_traffic.")}
@@ -110,10 +103,10 @@ def test_a_killed_part_changes_no_document(
     seen: int,
 ) -> None:
     wanted, _ = undisturbed
-    settings = _settings(stack, kill.__name__.strip("_"))
-    with _parts(stack, settings):
+    settings = play_settings(stack, kill.__name__.strip("_"))
+    with parts(stack, settings):
         pool = ThreadPoolExecutor(1)
-        publishing = pool.submit(_publish, settings)
+        publishing = pool.submit(play, settings, [SAMPLE])
         _wait_for_documents(settings, dataset, seen)
         kill(stack)
         outcome = publishing.result()
@@ -121,41 +114,6 @@ def test_a_killed_part_changes_no_document(
         assert outcome.errors == []
         settle(stack, settings, QUIET, LIMIT)
         assert _documents(settings) == wanted
-
-
-class _parts:  # noqa: N801  # reads as what it does: with _parts(...)
-    """The worker and the sink on a namespace, for as long as the block lasts."""
-
-    def __init__(self, stack: Stack, settings: Settings) -> None:
-        self._stack, self._settings = stack, settings
-
-    def __enter__(self) -> None:
-        port = choose_port(
-            None, None, set(), WORKER
-        )  # another at every start, as when a machine's ports are busy
-        env = {**WORKER_SETTINGS, "NETFLIGHT_WORKER__WEB_PORT": str(port)}
-        start_parts(self._stack, self._settings.namespace, env)
-
-    def __exit__(self, *_error: object) -> None:
-        for part in (WORKER, SINK):
-            self._stack.stop_part(part)
-
-
-def _settings(stack: Stack, namespace: str) -> Settings:
-    return Settings(
-        namespace=namespace,
-        sensor="test",
-        kafka={"bootstrap": stack.kafka_bootstrap},
-        elasticsearch={"urls": [stack.elasticsearch_url]},
-    )
-
-
-def _publish(settings: Settings) -> Outcome:
-    stop, telemetry = threading.Event(), Telemetry("producer")
-    publisher = Publisher(settings, telemetry, stop)
-    outcome = Runner(settings, publisher.publish, stop, telemetry=telemetry).run_paths([str(SAMPLE)])
-    publisher.close()
-    return outcome
 
 
 def _wait_for_documents(settings: Settings, dataset: str, count: int) -> None:
