@@ -37,7 +37,7 @@ SERVERS = frozenset(
             "statistics",
             "worker",
         ),
-        *("recorder_alerts", "worker_rules"),
+        *("recorder_alerts", "worker_exact", "worker_rules"),
     )
 )
 

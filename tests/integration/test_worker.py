@@ -1,5 +1,6 @@
 """The worker as a process on a real Kafka: alerts, statistics, dead letters, and SIGKILL in the middle."""
 
+import json
 import os
 import random
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,11 @@ def settings(kafka: KafkaSettings, namespace: str, tmp_path: Path) -> Settings:
     return found
 
 
-def start_worker(settings: Settings, store: str = "rocksdb") -> subprocess.Popen[bytes]:
+def start_worker(
+    settings: Settings,
+    store: str = "rocksdb",
+    statistics: Sequence[str] = ("traffic_by_protocol", "top_talkers"),
+) -> subprocess.Popen[bytes]:
     kafka = settings.kafka
     environment = {
         **os.environ,
@@ -174,6 +179,7 @@ def start_worker(settings: Settings, store: str = "rocksdb") -> subprocess.Popen
         "NETFLIGHT_WORKER__IDLE_CLOSE": "1.5",
         "NETFLIGHT_WORKER__WEB_PORT": "0",
         "NETFLIGHT_WORKER__STORE": store,
+        "NETFLIGHT_WORKER__STATISTICS": json.dumps(statistics),
     }
     return subprocess.Popen([sys.executable, "-m", "streams"], cwd=ROOT, env=environment)
 

@@ -1,0 +1,208 @@
+"""Exactness: workers killed again and again in the middle of 200,000 events, against a run in which nothing happens."""
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from runtime.kafka import producer
+from runtime.settings import KafkaSettings, Settings
+from schemas.topics import topic
+from streams.app import declare_topics
+from tests.integration.test_worker import Document, Reader, expected, flows, latest, start_worker
+
+EVENTS = 200_000
+KILLS = 10
+STATISTICS = (
+    "traffic_by_protocol",
+    "top_talkers",
+    "traffic_by_pair",
+    "traffic_by_direction",
+    "new_services",
+    "usage_by_direction",
+    "capture_loss",
+)
+Rows = dict[tuple[str, str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def events() -> list[tuple[int, Document]]:
+    return flows(EVENTS, seed=3)
+
+
+def rows(results: list[Document]) -> Rows:
+    """The result of every window and group: its newest revision, without what tells one run from another."""
+    newest: dict[tuple[str, str], int] = {}
+    for event in results:
+        window = event["netflight"]["window"]
+        place = (event["netflight"]["statistic"], window["start"])
+        newest[place] = max(newest.get(place, 0), window["revision"])
+    found: Rows = {}
+    for event in results:
+        told = orjson.loads(orjson.dumps(event))
+        window = told["netflight"]["window"]
+        place = (told["netflight"]["statistic"], window["start"])
+        if window.pop("revision") != newest[place] or window.get("retracted"):
+            continue
+        del told["event"]["created"], told["event"]["id"], told["data_stream"]["namespace"]
+        statistic = told["netflight"]["statistic"]
+        group = orjson.dumps(
+            [told.get(name) for name in ("host", "source", "destination", "network", "observer")],
+            option=orjson.OPT_SORT_KEYS,
+        )
+        found[statistic, window["start"], group.decode()] = told
+    return found
+
+
+class Workers:
+    """One or more workers of a namespace, that can be killed; a killed one is started again."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        self._settings = settings
+        self._running = [self._start() for _ in range(count)]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return start_worker(self._settings, statistics=STATISTICS)
+
+    def kill(self, draw: random.Random) -> None:
+        """SIGKILL one of them, and start it again."""
+        place = draw.randrange(len(self._running))
+        process = self._running[place]
+        assert process.poll() is None
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        self._running[place] = self._start()
+
+    def stop(self) -> None:
+        for process in self._running:
+            process.send_signal(signal.SIGTERM)
+        codes = [process.wait(60) for process in self._running]
+        assert codes == [0] * len(codes)
+
+    def end(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def publishing(
+    kafka: KafkaSettings, name: str, events: list[tuple[int, Document]], rate: float
+) -> Iterator[None]:
+    """Events go to a topic in a thread of their own, at so many a second."""
+
+    def publish() -> None:
+        client, began = producer(kafka, "test"), time.monotonic()
+        for number, (_, event) in enumerate(events):
+            client.produce(name, orjson.dumps(event), key=event["source"]["ip"].encode())
+            if number % 500 == 0:
+                client.poll(0)
+                time.sleep(max(0.0, began + number / rate - time.monotonic()))
+        assert client.flush(60) == 0
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def play(
+    kafka: KafkaSettings,
+    state: Path,
+    namespace: str,
+    events: list[tuple[int, Document]],
+    disturb: Callable[[Workers], None],
+    *,
+    workers: int = 1,
+    rate: float = 1e9,
+    until: Callable[[Rows], bool],
+) -> list[Document]:
+    """Everything that comes out of workers for the events, read until it is what is wanted, or for two minutes."""
+    settings = Settings(namespace=namespace, kafka=kafka, state=state)
+    declare_topics(settings)
+    statistics = Reader(kafka, topic(namespace, "stats"))
+    running = Workers(settings, workers)
+    try:
+        with publishing(kafka, topic(namespace, "flow"), events, rate):
+            disturb(running)
+        statistics.until(lambda: until(rows(statistics.events)), 120)
+        running.stop()
+    finally:
+        running.end()
+    statistics.client.close()
+    return statistics.events
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    stack: Any, events: list[tuple[int, Document]], tmp_path_factory: pytest.TempPathFactory
+) -> Rows:
+    """What comes out of one worker that nothing happens to; what can be added up by hand is."""
+    want = expected(events)
+    results = play(
+        KafkaSettings(bootstrap=stack.kafka_bootstrap),
+        tmp_path_factory.mktemp("undisturbed"),
+        "exact_undisturbed",
+        events,
+        lambda _workers: None,
+        until=lambda found: by_hand(found) == want and len({name for name, _, _ in found}) == len(STATISTICS),
+    )
+    assert by_hand(rows(results)) == want
+    return rows(results)
+
+
+def by_hand(found: Rows) -> Any:
+    """The rows of the statistics that `expected` adds up, in its form."""
+    told = [event for (name, _, _), event in found.items() if name in {"traffic_by_protocol", "top_talkers"}]
+    for event in told:
+        event["netflight"]["window"]["revision"] = 0
+    result = latest(told)
+    for event in told:
+        del event["netflight"]["window"]["revision"]
+    return result
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # noqa: PLR0917  # fixtures
+    kafka: KafkaSettings,
+    namespace: str,
+    tmp_path: Path,
+    events: list[tuple[int, Document]],
+    undisturbed: Rows,
+    workers: int,
+) -> None:
+    draw = random.Random(workers)
+
+    def disturb(running: Workers) -> None:
+        for _ in range(KILLS):
+            time.sleep(draw.uniform(2.0, 6.0))
+            running.kill(draw)
+
+    results = play(
+        kafka,
+        tmp_path,
+        namespace,
+        events,
+        disturb,
+        workers=workers,
+        rate=EVENTS / 45,
+        until=lambda found: found == undisturbed,
+    )
+    found = rows(results)
+    differing = {
+        place: (found.get(place), row) for place, row in undisturbed.items() if found.get(place) != row
+    }
+    assert differing == {}
+    assert found.keys() == undisturbed.keys()
