@@ -68,6 +68,9 @@ class Signature(IntEnum):
     SNMP = 35
     SYNCHROPHASOR = 36
     TNS = 37
+    KAFKA = 38
+    MEMCACHED = 39
+    S7COMM = 40
 
     @property
     def label(self) -> str:

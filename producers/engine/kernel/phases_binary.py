@@ -12,6 +12,7 @@ _NONE = int(Signature.NONE)
 _ADB, _AEROSPIKE, _AMQP = int(Signature.ADB), int(Signature.AEROSPIKE), int(Signature.AMQP)
 _BITCOIN, _BITTORRENT = int(Signature.BITCOIN), int(Signature.BITTORRENT)
 _DCERPC, _DNP3, _LDAP = int(Signature.DCERPC), int(Signature.DNP3), int(Signature.LDAP)
+_KAFKA, _S7COMM = int(Signature.KAFKA), int(Signature.S7COMM)
 _MONGODB, _MQTT, _MYSQL = int(Signature.MONGODB), int(Signature.MQTT), int(Signature.MYSQL)
 _OPCUA, _PGSQL, _REDIS = int(Signature.OPCUA), int(Signature.PGSQL), int(Signature.REDIS)
 _S7COMM_PLUS, _SNMP = int(Signature.S7COMM_PLUS), int(Signature.SNMP)
@@ -29,11 +30,13 @@ def recognise_binary_stream(buffer: Buffer, start: int, available: int, length: 
     if first == 0x00:
         if _begins_pgsql(buffer, start, available, length):
             return _PGSQL
+        if _begins_kafka(buffer, start, available, length):
+            return _KAFKA
         return _TNS if _begins_tns(buffer, start, available, length) else _NONE
     if first == 0x02 and _begins_aerospike(buffer, start, length):
         return _AEROSPIKE
-    if first == 0x03 and _begins_s7comm_plus(buffer, start, available, length):
-        return _S7COMM_PLUS
+    if first == 0x03 and _begins_data_in_tpkt(buffer, start, available, length):
+        return _recognise_s7comm(buffer, start, available, length)
     if first == 0x05:
         if _begins_dnp3(buffer, start, available, length):
             return _DNP3
@@ -334,20 +337,49 @@ def _begins_redis(buffer: Buffer, start: int, available: int) -> bool:
 
 
 @bare_inner
-def _begins_s7comm_plus(buffer: Buffer, start: int, available: int, length: int) -> bool:
-    """Whether the payload is S7comm-plus in COTP data in TPKT (RFC 1006, 6; RFC 905, 13.7).
+def _begins_kafka(buffer: Buffer, start: int, available: int, length: int) -> bool:
+    """Whether the payload is how a client of Kafka begins (Apache Kafka, Protocol guide, Request Header v1).
 
-    The header is 72h, a version and the data's length; a trailer like it follows the last piece, as Wireshark's
-    S7comm-plus plugin has it.
+    Its length, ApiVersions (18) or Metadata (3), a low version, a number, and the client's name.
     """
-    if available < 11 or short(buffer, start) != 0x0300 or short(buffer, start + 2) != length:
+    if available < 16 or word(buffer, start) != length - 4 or short(buffer, start + 4) not in (3, 18):
         return False
-    if short(buffer, start + 4) != 0x02F0 or octet(buffer, start + 7) != 0x72:
-        return False
-    if octet(buffer, start + 8) not in (1, 2, 3, 0xFE):
-        return False
-    rest = length - 11 - short(buffer, start + 9)
-    return rest in (0, 4)
+    named = short(buffer, start + 12)
+    return (
+        short(buffer, start + 6) <= 15
+        and 0 < named <= length - 14
+        and 33 <= octet(buffer, start + 14) <= 126
+        and 33 <= octet(buffer, start + 15) <= 126
+    )
+
+
+@bare_inner
+def _begins_data_in_tpkt(buffer: Buffer, start: int, available: int, length: int) -> bool:
+    """Whether the payload is a TPKT with a whole data TPDU of COTP (RFC 1006, 6; RFC 905, 13.7)."""
+    return (
+        available >= 11
+        and short(buffer, start) == 0x0300
+        and short(buffer, start + 2) == length
+        and short(buffer, start + 4) == 0x02F0
+        and octet(buffer, start + 6) == 0x80
+    )
+
+
+@bare_inner
+def _recognise_s7comm(buffer: Buffer, start: int, available: int, length: int) -> int:
+    """The Signature of a data TPDU: S7comm's or S7comm-plus's (Wireshark's packet-s7comm.c and S7comm-plus plugin).
+
+    S7comm has 32h, a kind of message, nothing, and the lengths of parameters and data. S7comm-plus has 72h, a version
+    and the data's length; a trailer like its header follows the last piece.
+    """
+    magic, kind = octet(buffer, start + 7), octet(buffer, start + 8)
+    if magic == 0x72 and kind in (1, 2, 3, 0xFE):
+        return _S7COMM_PLUS if length - 11 - short(buffer, start + 9) in (0, 4) else _NONE
+    if magic != 0x32 or kind not in (1, 2, 3, 7) or available < 17 or short(buffer, start + 9) != 0:
+        return _NONE
+    header = 19 if kind in (2, 3) else 17
+    told = short(buffer, start + 13) + short(buffer, start + 15)
+    return _S7COMM if length == header + told else _NONE
 
 
 @bare_inner

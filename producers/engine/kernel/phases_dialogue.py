@@ -18,6 +18,7 @@ _NONE, _SOCKS, _SMTP, _FTP = (
     int(Signature.FTP),
 )
 _POP3, _IMAP, _IRC = int(Signature.POP3), int(Signature.IMAP), int(Signature.IRC)
+_MEMCACHED = int(Signature.MEMCACHED)
 
 # Hints: what was said last.
 _NOTHING = 0
@@ -29,6 +30,7 @@ _OK = 5  # POP3: +OK
 _STAR = 6  # IMAP: * OK
 _NICK = 7  # IRC: a client registers
 _PREFIX = 8  # IRC: a server's line
+_STORE = 9  # memcached: a command
 
 _SPACE, _LINE_FEED, _COLON, _HYPHEN = 32, 10, 58, 45
 
@@ -70,6 +72,9 @@ def _answers(said: int, buffer: Buffer, start: int, available: int, length: int)
         return _IMAP if _is_tagged(buffer, start, available) else _NONE
     if said == _NICK:
         return _IRC if _is_prefixed(buffer, start, available) else _NONE
+    if said == _STORE:  # STOR VALU END STAT VERS
+        answers = (0x53544F52, 0x56414C55, 0x454E440D, 0x53544154, 0x56455253)
+        return _MEMCACHED if word(buffer, start) in answers else _NONE
     return _IRC if _registers(buffer, start, available) else _NONE
 
 
@@ -91,6 +96,8 @@ def _hint(buffer: Buffer, start: int, available: int, length: int) -> int:  # no
         return _STAR if word(buffer, start) == 0x2A204F4B else _NOTHING  # * OK
     if _registers(buffer, start, available):
         return _NICK
+    if word(buffer, start) in (0x73657420, 0x67657420, 0x67657473, 0x61646420, 0x73746174, 0x76657273):
+        return _STORE  # set get gets add stat vers (memcached's doc/protocol.txt)
     if (
         _lower(buffer, start) in (0x65686C6F, 0x68656C6F)
         and available > 4
