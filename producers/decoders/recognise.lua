@@ -97,9 +97,10 @@ end)
 -- The engine knows most of them, too (producers/engine/kernel/phases_binary.py and phases_dialogue.py, with the sources).
 local tcp_ports = DissectorTable.get("tcp.port")
 local own_ports = {
-  amqp = 5672, bgp = 179, enip = 44818, ftp = 21, iec104 = 2404, imap = 143, irc = 6667, kafka = 9092, ldap = 389,
-  memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
-  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222, zabbix = 10051,
+  amqp = 5672, bgp = 179, dnp3 = 20000, elasticsearch = 9300, enip = 44818, ftp = 21, git = 9418, iec104 = 2404,
+  imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
+  nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
+  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
 }
 local layers, servers, served = {}, {}, 0
 
@@ -134,6 +135,31 @@ for name, port in pairs(own_ports) do
   end
   layers[name] = layer
 end
+
+-- Protocols that tshark 4.0 does not know, by their first bytes: it is enough to call a connection by them. A later tshark
+-- that has one of the name keeps it.
+local unknown_to_tshark = {
+  gh0st = { "Gh0st remote access trojan", "^Gh0st........x[\1\94\156\218]" }, -- two lengths, then zlib
+  hadoop = { "Hadoop RPC", "^hrpc[\4-\9]" }, -- hadoop-common, RpcConstants.HEADER
+  hbase = { "HBase RPC", "^HBas%z[PQSD]" }, -- HBase Reference Guide, RPC Connection Setup
+  lumberjack = { "Lumberjack, as Beats and Logstash speak it", "^2W%z...2[CJ]", "^1W%z...1[CD]" },
+  pjl = { "Printer Job Language", "^\27%%%-12345X" },
+  splunk = { "Splunk to Splunk", "^%-%-splunk%-cooked%-mode%-v%d" },
+  stratum = { "Stratum, of miners of currencies", '^{[^\n]*"method": ?"mining%.%l' },
+  zabbix = { "Zabbix", "^ZBXD[\1-\7]" }, -- Zabbix Manual, Protocols, Header and data length
+}
+local function named(name, title, least)
+  local free, layer = pcall(Proto, name, title)
+  if not free then return nil end
+  function layer.dissector(buffer, pinfo, tree)
+    if buffer:len() < least then return 0 end
+    tree:add(layer, buffer())
+    return buffer:len()
+  end
+  return layer
+end
+
+for name, known in pairs(unknown_to_tshark) do layers[name] = named(name, known[1], 1) end
 
 -- NTLM in a login of SMTP, POP3 or IMAP (MS-SMTPNTLM, MS-POP3, MS-OXIMAP4): messages in Base64, one in a line.
 local ntlm = Dissector.get("ntlmssp")
@@ -217,12 +243,32 @@ local texts = {
   { "^@RSYNCD: %d", "rsync", either },
   { "^[A-Z_]+ rtsp://[^\n]* RTSP/1%.0\r\n", "rtsp" }, { "^RTSP/1%.0 %d%d%d ", "rtsp", server },
   { "^<%?xml [^>]*>%s*<stream:stream ", "xmpp" }, { "^<stream:stream ", "xmpp" },
-  { "^ZBXD[\1\3\5]", "zabbix" },
+  { "^%x%x%x%xgit%-[%w-]+%-pack /", "git" },
+  { "^20[01] [^\n]*NNTP", "nntp", server },
   { "^\16.?.?.?.%z\4MQTT[\3\4\5]", "mqtt" }, { "^\16.?.?.?.%z\6MQIsdp\3", "mqtt" },
   { "^" .. ("\255"):rep(16) .. "%z[\29-\255]\1\4", "bgp", either },
   { "^h\4\7%z%z%z$", "iec104" }, -- STARTDT act: IEC 60870-5-104, 5.3
   { "^e%z\4%z%z%z%z%z%z%z%z%z", "enip" }, -- RegisterSession: CIP Networks Library 2, 2-4.4
 }
+
+for name, known in pairs(unknown_to_tshark) do
+  for place = 2, #known do table.insert(texts, { known[place], name }) end
+end
+
+-- DNP3's data link header ends in a checksum (IEEE 1815-2012, 9.2).
+local function begins_dnp3(buffer)
+  if buffer:len() < 10 or buffer(0, 2):uint() ~= 0x0564 then return false end
+  local remainder = 0
+  for at = 0, 7 do
+    remainder = bit32.bxor(remainder, buffer(at, 1):uint())
+    for _ = 1, 8 do
+      local carry = remainder % 2 == 1
+      remainder = bit32.rshift(remainder, 1)
+      if carry then remainder = bit32.bxor(remainder, 0xA6BC) end
+    end
+  end
+  return 0xFFFF - remainder == buffer(8, 2):le_uint()
+end
 
 -- What begins with its own length, in either order of bytes, or with something else that no text can say.
 local function measured(buffer, text, length)
@@ -246,6 +292,8 @@ local function measured(buffer, text, length)
     local operation = buffer(12, 4):le_uint()
     if operation == 2013 and text:byte(21) == 0 or operation == 2004 then return "mongodb" end
   end
+  if first == 5 and begins_dnp3(buffer) then return "dnp3", either end
+  if text:find("^ES") and buffer(2, 4):uint() == length - 6 then return "elasticsearch" end
   if text:find("^HELF") and buffer(4, 4):le_uint() == length then return "opcua" end
   if text:find("^0[^\128-\255]\2\1.`[^\128-\255]\2\1[\2\3]\4") or text:find("^0\132....\2\1.`\132....\2\1\3\4") then
     return "ldap"
@@ -338,10 +386,30 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
 end)
 
 -- SS7's Telephone User Part (ITU-T Q.723), of which tshark knows no more than that it is none of the others.
-local tup = Proto("tup", "Telephone User Part")
-function tup.dissector(buffer, pinfo, tree)
-  if buffer:len() < 3 then return 0 end
-  tree:add(tup, buffer())
-  return buffer:len()
+local tup = named("tup", "Telephone User Part", 3)
+if tup then DissectorTable.get("mtp3.service_indicator"):add(4, tup) end
+
+-- Datagrams of SNMP (RFC 1157, 4; RFC 3412, 6) and DNP3.
+local udp_ports = DissectorTable.get("udp.port")
+local function begins_snmp(buffer)
+  if buffer:len() < 12 or buffer(0, 1):uint() ~= 0x30 then return false end
+  local text = buffer:raw(0, math.min(buffer:len(), longest_start))
+  local version, size = text:match("^0[^\128-\255]\2\1([\0\1\3])[\4\48]([^\128-\255])")
+  if version == nil then version, size = text:match("^0[\129\130]..?\2\1([\0\1\3])[\4\48]([^\128-\255])") end
+  if version == nil then return false end
+  local start = text:find(version == "\3" and "\2\1\3\48" or "\2\1" .. version .. "\4", 3, true)
+  local after = start and text:byte(start + 5 + (version == "\3" and 0 or size:byte()))
+  return after ~= nil and (version == "\3" and after == 2 or version ~= "\3" and after >= 0xA0 and after <= 0xA8)
 end
-DissectorTable.get("mtp3.service_indicator"):add(4, tup)
+
+for name, each in pairs({ snmp = { 161, begins_snmp }, dnp3 = { 20000, begins_dnp3 } }) do
+  local layer = Proto("netflight_udp_" .. name, name .. " in datagrams on any port")
+  local dissector = udp_ports:get_dissector(each[1])
+  function layer.dissector(buffer, pinfo, tree) return dissector:call(buffer, pinfo, tree) end
+  layer:register_heuristic("udp", function(buffer, pinfo, tree)
+    if not each[2](buffer) then return false end
+    pinfo.conversation = layer
+    layer.dissector(buffer, pinfo, tree)
+    return true
+  end)
+end
