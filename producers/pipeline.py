@@ -28,7 +28,7 @@ from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
-from producers.engine.kernel.layout import DECODE, Kind, Signature
+from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.files.connections import Found
 from producers.files.events import units_of
@@ -118,7 +118,7 @@ class Pipeline:
         for decoder in plan.decoders:
             decoder.begin()
         self._protocols: dict[int, list[str]] = {}
-        self._signatures: dict[int, int] = {}
+        self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
         self._now_ns = 0
         self._due_ns = NEVER
@@ -176,8 +176,11 @@ class Pipeline:
         """Put a batch's records and the packets that tshark gets into the queue, in order."""
         facts = batch.facts
         signed = facts["signature"] != 0
-        uids, first = np.unique(facts["uid"][signed], return_index=True)
-        self._signatures.update(zip(uids.tolist(), facts["signature"][signed][first].tolist(), strict=True))
+        pairs = facts["uid"][signed] << 8 | facts["signature"][signed]
+        for pair in pairs[np.sort(np.unique(pairs, return_index=True)[1])].tolist():
+            known = self._signatures.setdefault(pair >> 8, [])
+            if pair & 0xFF not in known:
+                known.append(Signature(pair & 0xFF))
         chosen = np.flatnonzero(facts["verdict"] & DECODE)
         indexes, waiting = chosen, []
         if len(chosen):
@@ -290,10 +293,10 @@ class Pipeline:
                 self._units(self._plan.by_layer[name], layer, name, place)
 
     def _recognised(self, uid: int) -> list[str]:
-        """A flow's protocols by tshark; by its signature where tshark named none, having seen too little of it."""
-        if uid in self._signatures and not self._protocols.get(uid):
-            return [Signature(self._signatures[uid]).name.lower()]
-        return list(self._protocols.get(uid, ()))
+        """A flow's protocols: by the signatures that are proof, and by tshark; by the others where these name none."""
+        signatures, found = self._signatures.get(uid, ()), self._protocols.get(uid, ())
+        said = [signature.label for signature in signatures if signature in NAMING or not found]
+        return [*(name for name in said if name not in found), *found]
 
     def _remember(self, uid: int, names: tuple[str, ...]) -> None:
         known = self._protocols.get(uid)

@@ -92,3 +92,324 @@ openvpn:register_heuristic("tcp", function(buffer, pinfo, tree)
   if length < 16 or length > longest_reset + 2 or buffer(0, 2):uint() ~= length - 2 then return false end
   return found(buffer, 2, pinfo, tree)
 end)
+
+-- Protocols over TCP that tshark knows by their ports: found on others by what one side says first, or by what both say.
+-- The engine knows most of them, too (producers/engine/kernel/phases_binary.py and phases_dialogue.py, with the sources).
+local tcp_ports = DissectorTable.get("tcp.port")
+local own_ports = {
+  amqp = 5672, bgp = 179, dnp3 = 20000, elasticsearch = 9300, enip = 44818, ftp = 21, git = 9418, iec104 = 2404,
+  imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
+  nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
+  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
+}
+local layers, servers, served = {}, {}, 0
+
+-- Whatever tshark makes of a connection that is none of ours.
+local nothing = Proto("netflight_nothing", "Given back to tshark")
+function nothing.dissector() return 0 end
+
+-- Many dissectors tell requests from responses by the port that they were called for: so it is called the server's.
+local function as_if_on(port, server, buffer, pinfo, tree)
+  local from, to = pinfo.src_port, pinfo.dst_port
+  if from == server then pinfo.src_port = port else pinfo.dst_port = port end
+  local used = tcp_ports:try(port, buffer, pinfo, tree)
+  pinfo.src_port, pinfo.dst_port = from, to
+  return used
+end
+
+local function starts_tls(buffer)
+  return buffer:len() > 5 and buffer(0, 2):uint() == 0x1603 and buffer(2, 1):uint() <= 4
+end
+
+for name, port in pairs(own_ports) do
+  local layer = Proto("netflight_" .. name, name .. " on any port")
+  function layer.dissector(buffer, pinfo, tree)
+    local server = servers[ends(pinfo)]
+    if server == nil then return 0 end
+    if starts_tls(buffer) then
+      pinfo.conversation = nothing
+      return 0
+    end
+    pinfo.can_desegment = 2
+    return as_if_on(port, server, buffer, pinfo, tree)
+  end
+  layers[name] = layer
+end
+
+-- Protocols that tshark 4.0 does not know, by their first bytes: it is enough to call a connection by them. A later tshark
+-- that has one of the name keeps it.
+local unknown_to_tshark = {
+  gh0st = { "Gh0st remote access trojan", "^Gh0st........x[\1\94\156\218]" }, -- two lengths, then zlib
+  hadoop = { "Hadoop RPC", "^hrpc[\4-\9]" }, -- hadoop-common, RpcConstants.HEADER
+  hbase = { "HBase RPC", "^HBas%z[PQSD]" }, -- HBase Reference Guide, RPC Connection Setup
+  lumberjack = { "Lumberjack, as Beats and Logstash speak it", "^2W%z...2[CJ]", "^1W%z...1[CD]" },
+  pjl = { "Printer Job Language", "^\27%%%-12345X" },
+  splunk = { "Splunk to Splunk", "^%-%-splunk%-cooked%-mode%-v%d" },
+  stratum = { "Stratum, of miners of currencies", '^{[^\n]*"method": ?"mining%.%l' },
+  zabbix = { "Zabbix", "^ZBXD[\1-\7]" }, -- Zabbix Manual, Protocols, Header and data length
+}
+local function named(name, title, least)
+  local free, layer = pcall(Proto, name, title)
+  if not free then return nil end
+  function layer.dissector(buffer, pinfo, tree)
+    if buffer:len() < least then return 0 end
+    tree:add(layer, buffer())
+    return buffer:len()
+  end
+  return layer
+end
+
+for name, known in pairs(unknown_to_tshark) do layers[name] = named(name, known[1], 1) end
+
+-- NTLM in a login of SMTP, POP3 or IMAP (MS-SMTPNTLM, MS-POP3, MS-OXIMAP4): messages in Base64, one in a line.
+local ntlm = Dissector.get("ntlmssp")
+local function logins(buffer, pinfo, tree)
+  local text = buffer:raw()
+  local at, stop = text:find("TlRMTVNTUAA[BCD][%w+/]+=*")
+  if at == nil then return end
+  local message = ByteArray.new(text:sub(at, stop), true):base64_decode()
+  if message:len() >= 12 then ntlm:call(message:tvb("NTLM"), pinfo, tree) end
+end
+
+for name, ports in pairs({ smtp = { 25, 587 }, pop3 = { 110 }, imap = { 143 } }) do
+  local dissector = tcp_ports:get_dissector(ports[1])
+  local layer = Proto("netflight_logins_" .. name, name .. " with NTLM")
+  function layer.dissector(buffer, pinfo, tree)
+    pinfo.can_desegment = 2
+    local used = dissector:call(buffer, pinfo, tree)
+    if buffer:len() > 16 then logins(buffer, pinfo, tree) end
+    return used
+  end
+  for _, port in ipairs(ports) do tcp_ports:add(port, layer) end
+end
+
+-- A proxy's connection is tshark's SOCKS until the proxy has agreed. From then on it is whatever has the port that was asked
+-- for, or else what it begins with: TLS is put together from segments as it should be only where it has the connection.
+local to_proxy, https = tcp_ports:get_dissector(1080), 443
+local socks = Proto("netflight_socks", "SOCKS on any port")
+local proxied, proxies = {}, 0
+
+local function begin_socks(pinfo)
+  if proxies >= most then proxied, proxies = {}, 0 end
+  proxied[ends(pinfo)], proxies = { port = nil, agreed = false, inner = nil }, proxies + 1
+end
+
+local function negotiate(state, text)
+  if #text >= 9 and text:find("^\4[\1\2]") then
+    state.port = text:byte(3) * 256 + text:byte(4)
+  elseif #text >= 10 and text:find("^\5[\1-\3]%z[\1\3\4]") and state.port == nil then
+    state.port = text:byte(-2) * 256 + text:byte(-1)
+  elseif #text == 8 and text:find("^%z\90") or #text >= 10 and text:find("^\5%z%z[\1\3\4]") then
+    state.agreed = true
+    if state.port and state.port ~= https then state.inner = tcp_ports:get_dissector(state.port) end
+  end
+end
+
+function socks.dissector(buffer, pinfo, tree)
+  local state = proxied[ends(pinfo)]
+  if state == nil or state.agreed and state.inner == nil then return 0 end
+  pinfo.can_desegment = 2
+  if state.agreed then return state.inner:call(buffer, pinfo, tree) end
+  local used = to_proxy:call(buffer, pinfo, tree)
+  pinfo.conversation = socks
+  negotiate(state, buffer:raw())
+  return used
+end
+
+-- SOCKS' dissector has to see a connection from the client's first bytes on: ways to authenticate, each once, or a request
+-- of version 4, and nothing else.
+local tcp_sequence = Field.new("tcp.seq")
+local function asks_proxy(text, length)
+  local version = text:byte(1)
+  if length < 3 or length > 300 or version ~= 4 and version ~= 5 then return false end
+  if version == 5 then
+    if text:byte(2) ~= length - 2 or length > 12 or text:find("[\10-\127\255]", 3) then return false end
+  elseif not text:find("^\4[\1\2]......[^%z]*%z$") and not text:find("^\4[\1\2]..%z%z%z[^%z][^%z]*%z[^%z]+%z$") then
+    return false
+  end
+  local sequence = tcp_sequence()
+  return sequence ~= nil and sequence.value == 1
+end
+
+-- What begins with a text of its own; who sends it, where that is not the client.
+local server, either = "server", "either"
+local texts = {
+  { "^AMQP[%z\1\2\3][%z\1][%z\9][%z\1\8\9\10]", "amqp" },
+  { "^%*%d+\r\n%$%d+\r\n", "redis" },
+  { "^220[ -][^\n]*[Ss][Mm][Tt][Pp]", "smtp", server },
+  { "^SSH%-[12]%.%d+%-", "ssh", either },
+  { "^CAP LS", "irc" }, { "^CAP REQ :", "irc" },
+  { "^JRMI%z[\1\2][KLM]", "rmi" },
+  { "^@RSYNCD: %d", "rsync", either },
+  { "^[A-Z_]+ rtsp://[^\n]* RTSP/1%.0\r\n", "rtsp" }, { "^RTSP/1%.0 %d%d%d ", "rtsp", server },
+  { "^<%?xml [^>]*>%s*<stream:stream ", "xmpp" }, { "^<stream:stream ", "xmpp" },
+  { "^%x%x%x%xgit%-[%w-]+%-pack /", "git" },
+  { "^20[01] [^\n]*NNTP", "nntp", server },
+  { "^\16.?.?.?.%z\4MQTT[\3\4\5]", "mqtt" }, { "^\16.?.?.?.%z\6MQIsdp\3", "mqtt" },
+  { "^" .. ("\255"):rep(16) .. "%z[\29-\255]\1\4", "bgp", either },
+  { "^h\4\7%z%z%z$", "iec104" }, -- STARTDT act: IEC 60870-5-104, 5.3
+  { "^e%z\4%z%z%z%z%z%z%z%z%z", "enip" }, -- RegisterSession: CIP Networks Library 2, 2-4.4
+}
+
+for name, known in pairs(unknown_to_tshark) do
+  for place = 2, #known do table.insert(texts, { known[place], name }) end
+end
+
+-- DNP3's data link header ends in a checksum (IEEE 1815-2012, 9.2).
+local function begins_dnp3(buffer)
+  if buffer:len() < 10 or buffer(0, 2):uint() ~= 0x0564 then return false end
+  local remainder = 0
+  for at = 0, 7 do
+    remainder = bit32.bxor(remainder, buffer(at, 1):uint())
+    for _ = 1, 8 do
+      local carry = remainder % 2 == 1
+      remainder = bit32.rshift(remainder, 1)
+      if carry then remainder = bit32.bxor(remainder, 0xA6BC) end
+    end
+  end
+  return 0xFFFF - remainder == buffer(8, 2):le_uint()
+end
+
+-- What begins with its own length, in either order of bytes, or with something else that no text can say.
+local function measured(buffer, text, length)
+  local first, size = text:byte(1), buffer(0, 4):uint()
+  if first == 0 and size == length then
+    local code = buffer(4, 4):uint()
+    if code == 80877103 and length == 8 or code == 0x30000 and text:find("^%l", 9) then return "pgsql" end
+  end
+  if size == length - 4 and text:find("^%z[\3\18]%z[\0-\15]....%z[^%z][!-~][!-~]", 5) then return "kafka" end
+  if text:find("^\3%z") and buffer(2, 2):uint() == length then
+    local kind = buffer(5, 1):uint() -- COTP: a connection request that is the whole of it, or data of S7
+    if kind == 0xE0 and buffer(4, 1):uint() == length - 5 then return "tpkt" end
+    if text:find("^\2\240\128[2r]", 5) then return "tpkt", either end
+  end
+  if first == 0 and length >= 34 and buffer(0, 2):uint() == length and buffer(2, 2):uint() == 0 and text:byte(5) == 1 then
+    local version, compatible, data = buffer(8, 2):uint(), buffer(10, 2):uint(), buffer(26, 2):uint()
+    if 200 <= compatible and compatible <= version and version <= 400 and 34 <= data and data <= length then return "tns" end
+  end
+  if length >= 20 and text:find("^%z\10%d+%.", 4) and buffer(0, 3):le_uint() == length - 4 then return "mysql", server end
+  if length >= 26 and buffer(0, 4):le_uint() == length and buffer(8, 4):uint() == 0 then
+    local operation = buffer(12, 4):le_uint()
+    if operation == 2013 and text:byte(21) == 0 or operation == 2004 then return "mongodb" end
+  end
+  if first == 5 and begins_dnp3(buffer) then return "dnp3", either end
+  if text:find("^ES") and buffer(2, 4):uint() == length - 6 then return "elasticsearch" end
+  if text:find("^HELF") and buffer(4, 4):le_uint() == length then return "opcua" end
+  if text:find("^0[^\128-\255]\2\1.`[^\128-\255]\2\1[\2\3]\4") or text:find("^0\132....\2\1.`\132....\2\1\3\4") then
+    return "ldap"
+  end
+  return nil
+end
+
+-- What may be the first half of something, and what the other side answers at once.
+local halves = {
+  { "^220[ -]", "ready" }, { "^[EHeh][HEhe][Ll][LOlo] ", "hello" }, { "^%+OK", "ok" }, { "^%* OK", "star" },
+  { "^NICK ", "nick" }, { "^USER %S+ %S+ %S+ ", "nick" }, { "^PASS ", "nick" }, { "^:%S+ NOTICE ", "notice" },
+  { "^set %S+ %d+ %d+ %d+", "store" }, { "^gets? %S+", "store" }, { "^add %S+ %d+ %d+ %d+", "store" },
+  { "^stats", "store" }, { "^version\r\n", "store" },
+}
+local answers = {
+  ready = {
+    { "^[EHLehl][HEhe][Ll][LOlo] ", "smtp" }, { "^[Uu][Ss][Ee][Rr] ", "ftp" }, { "^FEAT\r\n", "ftp" },
+    { "^AUTH TLS\r\n", "ftp" },
+  },
+  hello = { { "^250[ -]", "smtp", server } },
+  ok = {
+    { "^USER ", "pop3" }, { "^CAPA\r\n", "pop3" }, { "^APOP ", "pop3" }, { "^AUTH", "pop3" }, { "^STLS\r\n", "pop3" },
+  },
+  star = {
+    { "^[%w.]+ [Cc][Aa][Pp][Aa][Bb][Ii][Ll][Ii][Tt][Yy]", "imap" }, { "^[%w.]+ [Ll][Oo][Gg][Ii][Nn] ", "imap" },
+    { "^[%w.]+ [Aa][Uu][Tt][Hh][Ee][Nn][Tt][Ii][Cc][Aa][Tt][Ee] ", "imap" },
+    { "^[%w.]+ [Ss][Tt][Aa][Rr][Tt][Tt][Ll][Ss]", "imap" }, { "^[%w.]+ [Ii][Dd] [(Nn]", "imap" },
+  },
+  nick = { { "^:%S+ %d%d%d ", "irc", server }, { "^:%S+ NOTICE ", "irc", server }, { "^PING :", "irc", server } },
+  notice = { { "^NICK ", "irc" }, { "^PASS ", "irc" }, { "^USER ", "irc" } },
+  store = {
+    { "^STORED\r\n", "memcached", server }, { "^VALUE %S+ %d+ %d+", "memcached", server },
+    { "^END\r\n", "memcached", server }, { "^STAT %S+ ", "memcached", server }, { "^VERSION %d", "memcached", server },
+  },
+}
+local said, held, longest_start = {}, 0, 512
+
+local function speaker(pinfo) return tostring(pinfo.src) .. " " .. pinfo.src_port end
+
+local function first_match(list, text)
+  for _, each in ipairs(list) do
+    if text:find(each[1]) then return each[2], each[3] end
+  end
+  return nil
+end
+
+local function remember(what, pinfo)
+  if held >= most then said, held = {}, 0 end
+  said[ends(pinfo)], held = { what = what, by = speaker(pinfo) }, held + 1
+end
+
+local function answered(text, pinfo)
+  local before = held > 0 and said[ends(pinfo)]
+  if before and before.by ~= speaker(pinfo) then return first_match(answers[before.what], text) end
+  return nil
+end
+
+-- The layer that has the connection from here on, which is told whose port is the server's.
+local function layer_of(name, by, pinfo)
+  if served >= most then servers, served = {}, 0 end
+  local port = by == server and pinfo.src_port or pinfo.dst_port
+  if by == either then port = math.min(pinfo.src_port, pinfo.dst_port) end
+  servers[ends(pinfo)], served = port, served + 1
+  return layers[name]
+end
+
+local anywhere = Proto("netflight_anywhere", "Protocols on any port")
+function anywhere.dissector() return 0 end
+
+anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
+  local length = buffer:len()
+  if length < 2 then return false end
+  local text = buffer:raw(0, math.min(length, longest_start))
+  local name, by = first_match(texts, text)
+  if name == nil and length >= 8 then name, by = measured(buffer, text, length) end
+  if name == nil then name, by = answered(text, pinfo) end
+  local layer = name and layer_of(name, by, pinfo)
+  if layer == nil and asks_proxy(text, length) then
+    begin_socks(pinfo)
+    layer = socks
+  end
+  if layer == nil then
+    local what = first_match(halves, text)
+    if what then remember(what, pinfo) end
+    return false
+  end
+  pinfo.conversation = layer
+  layer.dissector(buffer, pinfo, tree)
+  return true
+end)
+
+-- SS7's Telephone User Part (ITU-T Q.723), of which tshark knows no more than that it is none of the others.
+local tup = named("tup", "Telephone User Part", 3)
+if tup then DissectorTable.get("mtp3.service_indicator"):add(4, tup) end
+
+-- Datagrams of SNMP (RFC 1157, 4; RFC 3412, 6) and DNP3.
+local udp_ports = DissectorTable.get("udp.port")
+local function begins_snmp(buffer)
+  if buffer:len() < 12 or buffer(0, 1):uint() ~= 0x30 then return false end
+  local text = buffer:raw(0, math.min(buffer:len(), longest_start))
+  local version, size = text:match("^0[^\128-\255]\2\1([\0\1\3])[\4\48]([^\128-\255])")
+  if version == nil then version, size = text:match("^0[\129\130]..?\2\1([\0\1\3])[\4\48]([^\128-\255])") end
+  if version == nil then return false end
+  local start = text:find(version == "\3" and "\2\1\3\48" or "\2\1" .. version .. "\4", 3, true)
+  local after = start and text:byte(start + 5 + (version == "\3" and 0 or size:byte()))
+  return after ~= nil and (version == "\3" and after == 2 or version ~= "\3" and after >= 0xA0 and after <= 0xA8)
+end
+
+for name, each in pairs({ snmp = { 161, begins_snmp }, dnp3 = { 20000, begins_dnp3 } }) do
+  local layer = Proto("netflight_udp_" .. name, name .. " in datagrams on any port")
+  local dissector = udp_ports:get_dissector(each[1])
+  function layer.dissector(buffer, pinfo, tree) return dissector:call(buffer, pinfo, tree) end
+  layer:register_heuristic("udp", function(buffer, pinfo, tree)
+    if not each[2](buffer) then return false end
+    pinfo.conversation = layer
+    layer.dissector(buffer, pinfo, tree)
+    return true
+  end)
+end

@@ -32,7 +32,8 @@ from runtime.telemetry import Telemetry
 
 _CALLED = np.zeros(256, np.bool_)  # signatures of what is read
 _CALLED[[Signature.HTTP, Signature.SMB]] = True
-_NAMELESS = int(Signature.NONE)
+_NAMELESS = np.zeros(256, np.bool_)  # those of what is read by its port or greeting, or is told by none
+_NAMELESS[[Signature.NONE, *(member for member in Signature if member >= Signature.SOCKS)]] = True
 _PORTS = np.zeros(65_536, np.bool_)
 _PORTS[list(FTP_PORTS | MAIL_PORTS)] = True
 _GREETING = b"220"
@@ -83,7 +84,7 @@ def _choose(batch: Batch, read: set[int]) -> NDArray[np.int64]:
     """The packets that may carry files, or say where they are; `read`: connections that no signature tells."""
     facts = batch.facts
     signature = facts["signature"]
-    some: NDArray[np.int64] = np.flatnonzero(_CALLED[signature] | (signature == _NAMELESS))
+    some: NDArray[np.int64] = np.flatnonzero(_CALLED[signature] | _NAMELESS[signature])
     some = some[(facts["length"][some] > 0) | ((facts["tcp_flags"][some] & (FIN | RST)) != 0)]
     some = some[(facts["protocol"][some] == TCP) & (facts["fragment"][some] == Fragment.NONE)]
     some = some[facts["kind"][some] == Kind.FLOW]
@@ -199,7 +200,7 @@ class _Reading:
 
     def _beginnings(self) -> list[int]:
         """SYNs, where any of them may begin a data connection."""
-        if not self._connections.controls and not any(not row.signature for row in self._row.values()):
+        if not self._connections.controls and not any(_NAMELESS[row.signature] for row in self._row.values()):
             return []
         facts = self._facts
         begins = ((facts["tcp_flags"] & (SYN | ACK)) == SYN) & (facts["kind"] == Kind.FLOW)

@@ -64,7 +64,7 @@ def conversation(*turns: bytes) -> list[Packet]:
         (b"INVITE sip:a@b SIP/2.0\r\n", Signature.SIP),
         (b"SIP/2.0 200 OK\r\n\r\n", Signature.SIP),
         (bytes.fromhex("000100002112a442") + bytes(12), Signature.STUN),
-        (b"220 mail ESMTP\r\n", Signature.NONE),
+        (b"220 files\r\n", Signature.NONE),
         (b"G", Signature.NONE),
     ],
 )

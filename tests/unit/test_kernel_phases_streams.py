@@ -1,6 +1,7 @@
 """Streams whose every byte has a known part, cut anywhere: each segment has the part of its bytes."""
 
 from dataclasses import dataclass
+from itertools import cycle
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,7 +95,7 @@ def labelled(
     """The turns in segments of the lengths `cuts`, over and over, which do not cross the end of a turn."""
     at = [0, 0]
     packets = []
-    turn_cuts = iter(cuts * 4000)
+    turn_cuts = cycle(cuts)
     for forward, stretches in turns:
         stream = b"".join(data for data, _ in stretches)
         labels = [part for data, part in stretches for _ in data]

@@ -33,7 +33,7 @@ def mistake(path: Path) -> str:
     [
         ("prot == tcp", 9, "there is no field prot (did you mean "),
         ("proto == tpc", 18, "proto: there is no value tpc (did you mean xtp or tcp"),
-        ("signature == tsl", 22, "signature: there is no value tsl (did you mean tls?"),
+        ("signature == tsl", 22, "signature: there is no value tsl (did you mean tns or tls?"),
         ("port == 70000", 17, "port is never 70,000 (it is from 0 to 65,535)"),
         ("proto == 256", 18, "proto is never 256"),
         ("port == 80 and", 23, "it ends where a field's name should stand"),

@@ -43,6 +43,43 @@ class Signature(IntEnum):
     SIP = 12
     RTP = 13
     DNS = 14
+    # In these, something else may begin: in SOCKS anything, in those after it TLS.
+    SOCKS = 15
+    SMTP = 16
+    FTP = 17
+    POP3 = 18
+    IMAP = 19
+    IRC = 20
+    LDAP = 21
+    ADB = 22
+    PGSQL = 23
+    MYSQL = 24
+    # Told by numbers of their own.
+    AEROSPIKE = 25
+    AMQP = 26
+    BITCOIN = 27
+    DCERPC = 28
+    DNP3 = 29
+    MONGODB = 30
+    MQTT = 31
+    OPCUA = 32
+    REDIS = 33
+    S7COMM_PLUS = 34
+    SNMP = 35
+    SYNCHROPHASOR = 36
+    TNS = 37
+    KAFKA = 38
+    MEMCACHED = 39
+    S7COMM = 40
+
+    @property
+    def label(self) -> str:
+        """What a flow with it is called, as in `network.protocol`."""
+        return self.name.lower().replace("_", "-")
+
+
+NAMING = frozenset({Signature.BITTORRENT, *(member for member in Signature if member >= Signature.SOCKS)})
+"""Signatures that are proof enough to call a flow by, whatever the port made tshark take it for."""
 
 
 class Part(IntEnum):

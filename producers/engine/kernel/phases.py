@@ -11,7 +11,9 @@ from typing import Any
 from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.layout import Fragment, Part, Signature
 from producers.engine.kernel.octets import Buffer, number, octet, short
+from producers.engine.kernel.phases_binary import recognise_binary_stream
 from producers.engine.kernel.phases_datagrams import read_datagram
+from producers.engine.kernel.phases_dialogue import converse
 from producers.engine.kernel.phases_http import (
     begin_line,
     begins_head,
@@ -51,6 +53,11 @@ __all__ = ["PHASE_FIELDS", "is_quiet", "observe", "quiet_part"]
 
 _NO_SIGNATURE = int(Signature.NONE)
 _HTTP, _TLS, _SSH, _RDP = int(Signature.HTTP), int(Signature.TLS), int(Signature.SSH), int(Signature.RDP)
+_SOCKS, _FIRST_BEFORE_TLS, _LAST_BEFORE_TLS = (
+    int(Signature.SOCKS),
+    int(Signature.SMTP),
+    int(Signature.MYSQL),
+)
 _NONE, _UNKNOWN, _HEAD = int(Part.NONE), int(Part.UNKNOWN), int(Part.HEAD)
 _BODY, _ENCRYPTED = int(Part.BODY), int(Part.ENCRYPTED)
 _LATER = int(Fragment.LATER)
@@ -130,10 +137,10 @@ def _read_segment(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     sequence = number(fact.sequence) + (1 if fact.tcp_flags & _SYN else 0)
     length = number(fact.length)
     signature = number(flow.signature)
-    if signature in (_NO_SIGNATURE, _RDP):
+    if signature == _NO_SIGNATURE or _may_change(signature):
         signature = _look(flows, slot, facts, index, buffer, start, available)
     if signature not in (_HTTP, _TLS, _SSH):
-        if signature == _NO_SIGNATURE and flow.phase_state[side] == GUESS:
+        if signature in (_NO_SIGNATURE, _SOCKS) and flow.phase_state[side] == GUESS:
             _follow_guess(flow, side, sequence, buffer, start, available, length)
         return _UNKNOWN
     gap = _ahead(sequence, number(flow.phase_next[side]))
@@ -175,30 +182,65 @@ def _restarts(signature: int, buffer: Buffer, start: int, available: int) -> boo
 
 @bare_inner
 def _look(flows: Any, slot: int, facts: Any, index: int, buffer: Buffer, start: int, available: int) -> int:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
-    """Look for a signature in a segment of a flow that has none; past the first ones, for the clearest only."""
+    """Look for a signature in a segment of a flow that has none, or one in which another may begin.
+
+    Past the first segments, look for the clearest only.
+    """
     flow, fact = flows[slot], facts[index]
+    side = 1 - number(fact.forward)
     found = _NO_SIGNATURE
     if flow.phase_looked < _LOOK:
         flow.phase_looked += 1
-        found = recognise_stream(buffer, start, available, fact.source_port, fact.destination_port)
-        if found == _NO_SIGNATURE and octet(buffer, start) == _APPLICATION_DATA:
-            side = 1 - number(fact.forward)
-            if flow.phase_state[side] == FRESH and available >= 5 and begins_tls(buffer, start, available):
-                flow.phase_state[side] = GUESS
-                flow.phase_next[side] = fact.sequence
-                flow.phase_step[side] = 0
-                flow.phase_left[side] = 0
+        if flow.signature in (_NO_SIGNATURE, _SOCKS):
+            found = _recognise(flow, side, facts, index, buffer, start, available)
+            if found == _NO_SIGNATURE and octet(buffer, start) == _APPLICATION_DATA:
+                _guess(flow, side, facts, index, buffer, start, available)
+        elif begins_hello(buffer, start, available) or begins_old_hello(buffer, start, available):
+            found = _TLS
     elif octet(buffer, start) == _HANDSHAKE:
         found = _TLS if begins_hello(buffer, start, available) else _NO_SIGNATURE
-    elif octet(buffer, start) == 72:  # H
+    elif octet(buffer, start) == 72 and flow.signature in (_NO_SIGNATURE, _SOCKS):  # H
         found = _HTTP if begins_response(buffer, start, available) else _NO_SIGNATURE
-    if found == _NO_SIGNATURE or (flow.signature == _RDP and found != _TLS):
+    if found == _NO_SIGNATURE:
         return number(flow.signature)
     flow.signature = found
     if found in (_HTTP, _TLS, _SSH):
         for side in range(2):
             flow.phase_state[side] = FRESH
     return found
+
+
+@bare_inner
+def _may_change(signature: int) -> bool:
+    """Whether another protocol may begin on a flow of this one."""
+    return signature in (_SOCKS, _RDP) or _FIRST_BEFORE_TLS <= signature <= _LAST_BEFORE_TLS
+
+
+@bare_inner
+def _recognise(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
+    flow: Any, side: int, facts: Any, index: int, buffer: Buffer, start: int, available: int
+) -> int:
+    """The Signature of a segment, by its own bytes or as the answer to what was said before; NONE if it has none."""
+    fact = facts[index]
+    length = number(fact.length)
+    found = recognise_stream(buffer, start, available, fact.source_port, fact.destination_port)
+    if found == _NO_SIGNATURE:
+        found = recognise_binary_stream(buffer, start, available, length)
+    if found == _NO_SIGNATURE:
+        found = converse(flow, side, buffer, start, available, length)
+    return found
+
+
+@bare_inner
+def _guess(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
+    flow: Any, side: int, facts: Any, index: int, buffer: Buffer, start: int, available: int
+) -> None:
+    """Begin to try whether TLS records follow each other from a segment on that begins like one."""
+    if flow.phase_state[side] == FRESH and available >= 5 and begins_tls(buffer, start, available):
+        flow.phase_state[side] = GUESS
+        flow.phase_next[side] = facts[index].sequence
+        flow.phase_step[side] = 0
+        flow.phase_left[side] = 0
 
 
 @bare_inner

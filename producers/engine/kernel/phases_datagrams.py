@@ -7,6 +7,7 @@ import numpy as np
 from producers.compiled import bare_inner
 from producers.engine.kernel.layout import Part, Signature
 from producers.engine.kernel.octets import Buffer, little_word, number, octet, short, word
+from producers.engine.kernel.phases_binary import recognise_binary_datagram
 from producers.engine.kernel.phases_signatures import begins_sip, begins_stun, is_dns_port
 
 _NONE, _DNS, _SIP = int(Signature.NONE), int(Signature.DNS), int(Signature.SIP)
@@ -119,7 +120,7 @@ def _recognise(  # noqa: PLR0911, PLR0913, PLR0917 - a list of protocols
         return _SIP
     if _begins_bittorrent(buffer, start, available):
         return _BITTORRENT
-    return _DNS if is_dns else _NONE
+    return _DNS if is_dns else recognise_binary_datagram(buffer, start, available, length)
 
 
 @bare_inner

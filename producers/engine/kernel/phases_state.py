@@ -14,6 +14,11 @@ PHASE_FIELDS: list[tuple[Any, ...]] = [
     ("phase_queue", "u8"),  # HTTP: two bits for each of them, the oldest lowest (phases_http.py)
     # of each direction, 0: the initiator's
     ("phase_state", "u1", (2,)),  # one of the states below
+    (
+        "phase_hint",
+        "u1",
+        (2,),
+    ),  # what its last payload, a half of some signature, awaits from the other direction
     ("phase_step", "u1", (2,)),  # how far in a header; how many packets bore out a guess
     ("phase_bits", "u1", (2,)),  # what the header said so far
     ("phase_misses", "u1", (2,)),  # packets in a row whose part could not be told
