@@ -50,10 +50,11 @@ def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     lossy = tmp_path_factory.mktemp("lossy") / "files.pcap"
     whole = SAMPLES / "files" / "capture.pcap"
     subprocess.run(["editcap", whole, lossy, "35", "167", "200-202", "245"], check=True, capture_output=True)
+    captures = [path for name in PLAYED for path in (SAMPLES / name).glob("capture.pcap*")]
     with parts(stack, settings):
-        outcome = play(settings, [*(SAMPLES / name / "capture.pcap" for name in PLAYED), lossy])
+        outcome = play(settings, [*captures, lossy])
+        assert outcome.errors == []
         settle(stack, settings, QUIET, LIMIT)
-    assert outcome.errors == []
     client = Client(settings.elasticsearch)
     names = f"logs-*-{settings.namespace},metrics-*-{settings.namespace}"
     assert client.request("POST", f"/{names}/_refresh").body["_shards"]["failed"] == 0
