@@ -99,8 +99,8 @@ class Declaration(_Strict):
             if unknown := sorted(set(view) - read):
                 raise ValueError(f"views.{number}: {unknown[0]} is neither a group nor what a measure reads")
         for name, ranked in (
-            ("top", self.top and self.top.by),
-            ("baseline", self.baseline and self.baseline.of),
+            ("top.by", self.top and self.top.by),
+            ("baseline.of", self.baseline and self.baseline.of),
         ):
             if ranked and ranked not in self.measures:
                 raise ValueError(f"{name}: {ranked} is no measure")

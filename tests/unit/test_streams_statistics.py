@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 
 from runtime.errors import ConfigError
 from runtime.telemetry import Telemetry
-from schemas.events import NANOSECONDS, get
+from schemas.events import NANOSECONDS, Event, get
 from schemas.jsonschema import validator
 from streams.core.envelope import MalformedEventError, decode
-from streams.core.statistics import Result, load_statistics, ranked, result_events
+from streams.core.results import Result, Row, result_events, rows_of
+from streams.core.statistics import Statistic, load_statistics
 from streams.home import worker_home
 from streams.rules_tools import RULES
 from streams.web import prometheus
 from tests.events import sample
 
 FOLDER = RULES / "statistics"
-STATISTICS = load_statistics(FOLDER, 60.0)
+STATISTICS = load_statistics([FOLDER], 60.0)
 TALKERS, PROTOCOLS = STATISTICS["top_talkers"], STATISTICS["traffic_by_protocol"]
 FLOW: dict[str, Any] = {
     "flow.final": True,
@@ -47,37 +48,42 @@ def test_a_host_that_talks_to_itself_is_counted_once() -> None:
 @pytest.mark.parametrize("change", [{"flow.final": False}, {"flow.final": None}])
 def test_interim_records_are_not_counted(change: dict[str, Any]) -> None:
     event = sample("flow", **{**FLOW, **change})
-    assert TALKERS.count(event) == []
-    assert PROTOCOLS.count(event) == []
+    assert list(TALKERS.count(event)) == []
+    assert list(PROTOCOLS.count(event)) == []
 
 
 def test_a_flow_without_protocol_is_in_the_group_unknown_and_without_address_in_none() -> None:
     event = sample("flow", **{**FLOW, "network.protocol": None, "source.ip": None, "destination.ip": None})
-    assert PROTOCOLS.count(event) == [(("unknown", "tcp"), (1, 4, 100))]
-    assert TALKERS.count(event) == []
+    assert list(PROTOCOLS.count(event)) == [(("unknown", "tcp"), (1, 4, 100))]
+    assert list(TALKERS.count(event)) == []
+
+
+def events_of(statistic: Statistic, result: Result) -> list[Event]:
+    found = result_events(statistic, result, namespace="default", observer="w", created_ns=0)
+    assert [group for group, _ in found] == [row.group for row in result.rows]
+    return [event for _, event in found]
 
 
 def test_results_are_valid_events_with_rank_and_ids_of_their_own() -> None:
-    groups = {(f"192.0.2.{n}",): (1, 2, n * 10, n, n) for n in range(1, 15)}
-    result = Result("top_talkers", 120 * NANOSECONDS, 1, ranked(TALKERS, groups))
-    events = result_events(TALKERS, result, namespace="default", observer="w", created_ns=0)
+    groups = {(f"192.0.2.{n}",): [1, 2, n * 10, n, n] for n in range(1, 15)}
+    rows = rows_of(TALKERS, 60.0, groups)
+    result = Result("top_talkers", 120 * NANOSECONDS, 180 * NANOSECONDS, 1, rows, [])
+    events = events_of(TALKERS, result)
     for event in events:
         validator("netflight.top_talkers")(orjson.loads(orjson.dumps(event)))
     assert [get(e, "netflight.rank") for e in events] == list(range(1, 11))
     assert get(events[0], "host.ip") == ["192.0.2.14"]
     assert len({get(e, "event.id") for e in events}) == 10
     assert get(events[0], "netflight.window.end") == "1970-01-01T00:03:00.000000000Z"
-    again = result_events(TALKERS, result, namespace="default", observer="w", created_ns=0)
-    assert again == events
-    corrected = result_events(
-        TALKERS, result._replace(revision=2), namespace="default", observer="w", created_ns=0
-    )
+    assert events_of(TALKERS, result) == events
+    corrected = events_of(TALKERS, result._replace(revision=2))
     assert not {get(e, "event.id") for e in corrected} & {get(e, "event.id") for e in events}
 
 
 def test_results_by_protocol_are_valid_events() -> None:
-    result = Result("traffic_by_protocol", 0, 0, [(("tls", "tcp"), (1, 2, 3))])
-    (event,) = result_events(PROTOCOLS, result, namespace="default", observer="w", created_ns=0)
+    rows = [Row(("tls", "tcp"), [1, 2, 3], {})]
+    result = Result("traffic_by_protocol", 0, 60 * NANOSECONDS, 0, rows, [])
+    (event,) = events_of(PROTOCOLS, result)
     validator("netflight.traffic_by_protocol")(orjson.loads(orjson.dumps(event)))
     assert (get(event, "network.protocol"), get(event, "network.bytes")) == ("tls", 3)
 
@@ -102,7 +108,7 @@ def test_a_wrong_declaration_names_file_and_place(tmp_path: Path, change: dict[s
     declared = yaml.safe_load((FOLDER / "traffic_by_protocol.yaml").read_text())
     (tmp_path / "odd.yaml").write_text(yaml.safe_dump({**declared, **change}))
     with pytest.raises(ConfigError) as caught:
-        load_statistics(tmp_path, 60.0)
+        load_statistics([tmp_path], 60.0)
     assert "odd.yaml" in str(caught.value)
     assert place in str(caught.value)
 
