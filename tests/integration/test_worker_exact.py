@@ -12,11 +12,12 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
-from runtime.kafka import producer
+from runtime.kafka import consumer, producer
 from runtime.settings import KafkaSettings, Settings
 from schemas.topics import topic
-from streams.app import declare_topics
+from streams.app import app_id, declare_topics
 from tests.integration.test_worker import Document, Reader, expected, flows, latest, start_worker
 
 EVENTS = 200_000
@@ -60,6 +61,12 @@ def rows(results: list[Document]) -> Rows:
         )
         found[statistic, window["start"], group.decode()] = told
     return found
+
+
+def committed(group: Consumer, namespace: str) -> int:
+    """How many events of the namespace's flows are done for good."""
+    places = [TopicPartition(topic(namespace, "flow"), number) for number in range(4)]
+    return sum(max(0, place.offset) for place in group.committed(places, timeout=10))
 
 
 class Workers:
@@ -186,9 +193,17 @@ def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # n
     draw = random.Random(workers)
 
     def disturb(running: Workers) -> None:
+        group = consumer(kafka, app_id(namespace), "test")
+        done = committed(group, namespace)
         for _ in range(KILLS):
-            time.sleep(draw.uniform(2.0, 6.0))
+            deadline = time.monotonic() + 60
+            while (now := committed(group, namespace)) == done:  # it would be killed before it has begun
+                assert time.monotonic() < deadline, "no event was worked on for a minute"
+                time.sleep(0.1)
+            done = now
+            time.sleep(draw.uniform(0.0, 1.5))
             running.kill(draw)
+        group.close()
 
     results = play(
         kafka,
@@ -197,7 +212,7 @@ def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # n
         events,
         disturb,
         workers=workers,
-        rate=EVENTS / 45,
+        rate=EVENTS / 60,
         until=lambda found: found == undisturbed,
     )
     found = rows(results)
