@@ -19,6 +19,7 @@ from cockpit.commands import (
     rules,
     schemas,
     stack,
+    top,
 )
 from cockpit.commands.options import INTERRUPTED
 from cockpit.terminal import complain
@@ -44,6 +45,7 @@ for module in (
     inspect,
     stack,
     parts,
+    top,
     rules,
     policy,
     datasets,

@@ -95,7 +95,7 @@ def settle(  # noqa: PLR0913  # each named
                     raise StackError(f"{part} has stopped", f"its log: {stack.log(part)}")
             now = time.monotonic()
             try:
-                counts = [_position(clients[group], topics) for group, topics in readers.items()]
+                counts = [position(clients[group], topics) for group, topics in readers.items()]
             except KafkaException:
                 since = now  # a coordinator that moves or loads; asked again
                 counts = [(1, ends)]
@@ -137,7 +137,7 @@ def _is_done(address: str) -> bool:
     return answer.status == HTTPStatus.OK and told["waiting"] == 0
 
 
-def _position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:
+def position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:
     """How many messages of the topics the group has still to read, and the sum of the topics' ends."""
     left = ends = 0
     known = client.list_topics(timeout=_ANSWER_SECONDS).topics

@@ -63,6 +63,11 @@ def internal_topics(namespace: str) -> dict[str, dict[str, str]]:
     return {merge_topic(namespace): {**common, "retention.ms": str(7 * 86_400_000)}, **topics}
 
 
+def parts_changelog(namespace: str) -> str:
+    """The changelog of the table in which source partitions count their windows."""
+    return f"{app_id(namespace)}-parts-changelog"
+
+
 def merge_topic(namespace: str) -> str:
     """The log in which the source partitions' windows meet."""
     return f"{app_id(namespace)}-merge"

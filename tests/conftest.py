@@ -35,9 +35,10 @@ SERVERS = frozenset(
             "sink_elasticsearch",
             "stack",
             "statistics",
+            "top",
             "worker",
         ),
-        *("recorder_alerts", "worker_exact", "worker_rules"),
+        *("bench_streams", "recorder_alerts", "worker_exact", "worker_rules"),
     )
 )
 

@@ -7,11 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Options:
-    """What a benchmark is asked for: a capture instead of its own, how often each side runs, the bulk part too."""
+    """What a benchmark is asked for: a capture instead of its own, how often each side runs, the bulk part too.
+
+    `events` is how many events are put through, where that is what is measured; 0: as many as it likes.
+    """
 
     capture: Path | None = None
     runs: int = 3
     bulk: bool = False
+    events: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,17 @@ def run_bench(
         bool, typer.Option("--bulk", help="With --capture: measure on the bulk capture too.")
     ] = False,
     runs: Annotated[int, typer.Option(min=1, help="How often each side runs; the best counts.")] = 3,
+    events: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many events go through.", show_default="400,000")
+    ] = 0,
 ) -> None:
     """Measure a part against something real: both sides run in turn, the best run of each counts.
 
     [dim]netflight bench engine[/dim]
 
     [dim]netflight bench producer --json --capture capture.pcap[/dim]
+
+    [dim]netflight bench streams --events 100000[/dim]
     """
     from cockpit import benches
 
@@ -52,7 +57,7 @@ def run_bench(
 
     if not json:
         note(f"bench {name}: {runs} runs of each side")
-    report = run(Options(capture, runs, bulk))
+    report = run(Options(capture, runs, bulk, events))
     if json:
         typer.echo(orjson.dumps(report.figures))
     else:

@@ -73,7 +73,8 @@ def prepare(place: Place, port: int, controller_port: int) -> Command:
     (home / "log4j2.properties").write_text(LOG4J2, encoding="utf-8")
     if not (home / "data" / "meta.properties").exists():
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        argv = ["kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", cluster]
+        # One word: an id may begin with a dash.
+        argv = ["kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}"]
         argv += ["--config", str(properties)]
         run_once(place, Command([*_java(place, home, "128m"), *QUICK, *argv], home), "kafka-format")
     heap = place.heaps["kafka"]

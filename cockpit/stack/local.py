@@ -1,7 +1,7 @@
 """Local stacks by name: up, attach, status, down. One command at a time works on a stack."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cockpit.stack.folder import (
 from cockpit.stack.machine import choose_port, open_folder
 from cockpit.stack.process import ProcessRecord
 from cockpit.stack.server import find_place
-from cockpit.stack.stack import PartStatus, PortTakenError, Stack
+from cockpit.stack.stack import PartStatus, PortTakenError, Server, Stack
 from runtime.errors import StackError
 
 LIKED_PORTS = {"kafka": 9092, "elasticsearch": 9200}
@@ -27,15 +27,16 @@ PORT_ATTEMPTS = 3
 STARTING_STOP_SECONDS = 2.0
 
 
-def up(
+def up(  # noqa: PLR0913  # each named
     name: str = "local",
     *,
     ephemeral: bool = False,
     report: Report = lambda _: None,
     kafka_port: int | None = None,
     elasticsearch_port: int | None = None,
+    servers: Sequence[Server] = SERVERS,
 ) -> Stack:
-    """Start the stack `name`, or what is missing of it; returns it when both servers answer.
+    """Start the stack `name`, or what is missing of it; returns it when its `servers` answer.
 
     A stack that runs is returned as it is. An ephemeral one gets a name of its own, dies with this process
     and leaves nothing. What fails or is interrupted (Ctrl-C) is stopped again.
@@ -47,14 +48,14 @@ def up(
     unique = ephemeral_name(name, owner) if owner else name
     folder = stack_folder(unique)
     if owner is not None:
-        return _up_anew(unique, owner, report, kafka_port, elasticsearch_port)
+        return _up_anew(unique, owner, report, (kafka_port, elasticsearch_port), servers)
     with _locked(folder, report):
         running = _attach(unique, folder, report)
         if running is None:
-            return _up_anew(unique, None, report, kafka_port, elasticsearch_port)
+            return _up_anew(unique, None, report, (kafka_port, elasticsearch_port), servers)
         _check_ports(running, kafka_port, elasticsearch_port)
-        if not all(running.part_alive(server) for server in SERVERS):
-            _start(running)
+        if not all(running.part_alive(server) for server in servers):
+            _start(running, servers)
         return running
 
 
@@ -89,19 +90,23 @@ def _attach(name: str, folder: Path, report: Report) -> Stack | None:
 
 
 def _up_anew(
-    name: str, owner: ProcessRecord | None, report: Report, kafka_port: int | None, search_port: int | None
+    name: str,
+    owner: ProcessRecord | None,
+    report: Report,
+    ports: tuple[int | None, int | None],
+    servers: Sequence[Server],
 ) -> Stack:
     """Choose ports and start; where one of our choice was taken meanwhile, choose again."""
     folder = stack_folder(name)
     place = find_place(name, folder, report)
     open_stack(folder)
     for attempt in range(1, PORT_ATTEMPTS + 1):
-        stack = Stack(name, folder, _plan(folder, owner, kafka_port, search_port), report)
+        stack = Stack(name, folder, _plan(folder, owner, *ports), report)
         stack.use(place)
         try:
-            _start(stack)
+            _start(stack, servers)
         except PortTakenError:
-            if attempt == PORT_ATTEMPTS or kafka_port or search_port:
+            if attempt == PORT_ATTEMPTS or any(ports):
                 raise
             report("a port was taken meanwhile: trying others")
             open_stack(folder)
@@ -110,14 +115,14 @@ def _up_anew(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _start(stack: Stack) -> None:
-    """Start and wait; whatever goes wrong, Ctrl-C included, what was started here is stopped again."""
+def _start(stack: Stack, servers: Sequence[Server]) -> None:
+    """Start those that do not run, and wait; whatever goes wrong, Ctrl-C included, what was started is stopped."""
     before = {server for server in SERVERS if stack.part_alive(server)}
     stack.plan.write(stack.folder)
     try:
         if stack.plan.owner is not None:
             stack.keep(stack.plan.owner)
-        stack.start_missing()
+        stack.start_missing(servers)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             stack.report("stopping what was started")

@@ -157,9 +157,9 @@ class Stack:
         """Elasticsearch's cluster: the controller's port was drawn, so another stack of this name has another."""
         return f"netflight-{self.name}-{self.plan.controller_port}"
 
-    def start_missing(self) -> None:
-        """Start the servers that do not run, side by side, and wait until both answer."""
-        missing: list[Server] = [name for name in ("kafka", "elasticsearch") if not self.part_alive(name)]
+    def start_missing(self, servers: Sequence[Server] = SERVERS) -> None:
+        """Start those of the servers that do not run, side by side, and wait until they answer."""
+        missing = [name for name in servers if not self.part_alive(name)]
         self.report(f"starting {' and '.join(missing)}")
         with ThreadPoolExecutor(len(missing)) as pool:
             # Elasticsearch is first: it takes longest, and formatting Kafka's storage runs beside it.

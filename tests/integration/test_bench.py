@@ -71,7 +71,10 @@ def test_a_table_is_for_people() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nosuch"], "error: bench nosuch: there is no such benchmark (one of engine, memory, producer)"),
+        (
+            ["nosuch"],
+            "error: bench nosuch: there is no such benchmark (one of engine, memory, producer, streams)",
+        ),
         (["engine", "--capture", "no.pcap"], "error: no.pcap: no such file (--capture names a capture file)"),
     ],
 )
@@ -82,7 +85,7 @@ def test_what_cannot_be_measured_is_one_line(arguments: list[str], line: str) ->
 
 def test_the_list_names_every_benchmark() -> None:
     listed = [line.split()[0] for line in bench().stdout.splitlines() if not line.startswith(" ")]
-    assert listed == ["engine", "memory", "producer"]
+    assert listed == ["engine", "memory", "producer", "streams"]
 
 
 def test_memory_stays_flat_over_a_looped_capture() -> None:
