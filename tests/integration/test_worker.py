@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,12 +40,12 @@ def envelope(dataset: str, ident: str, time_ns: int, fields: Document) -> Docume
     }
 
 
-def flows(count: int, seed: int) -> list[tuple[int, Document]]:
-    """Flows over five minutes, three seconds out of order, each time with interim records before some of them."""
+def flows(count: int, seed: int, start: int = START) -> list[tuple[int, Document]]:
+    """Flows over five minutes from `start`, three seconds out of order, some of them interim records."""
     draw = random.Random(seed)
     found = []
     for number in range(count):
-        time_ns = START + int(number / count * 300 * NANOSECONDS) + draw.randrange(3 * NANOSECONDS)
+        time_ns = start + int(number / count * 300 * NANOSECONDS) + draw.randrange(3 * NANOSECONDS)
         sent, received = draw.randrange(60, 5000), draw.randrange(60, 90_000)
         fields = {
             "source": {"ip": f"192.0.2.{draw.randrange(1, 30)}", "port": 50_000, "bytes": sent, "packets": 3},
@@ -166,6 +168,7 @@ def start_worker(
     settings: Settings,
     store: str = "rocksdb",
     statistics: Sequence[str] = ("traffic_by_protocol", "top_talkers"),
+    told: int | None = None,
 ) -> subprocess.Popen[bytes]:
     kafka = settings.kafka
     environment = {
@@ -181,7 +184,7 @@ def start_worker(
         "NETFLIGHT_WORKER__STORE": store,
         "NETFLIGHT_WORKER__STATISTICS": json.dumps(statistics),
     }
-    return subprocess.Popen([sys.executable, "-m", "streams"], cwd=ROOT, env=environment)
+    return subprocess.Popen([sys.executable, "-m", "streams"], cwd=ROOT, env=environment, stderr=told)
 
 
 @contextmanager
@@ -239,6 +242,30 @@ def test_events_become_alerts_and_statistics_and_malformed_ones_dead_letters(set
     assert {m.key() for m in alerts.messages if orjson.loads(m.value()) == alert} == {b"192.0.2.1"}
     ids = [dict(message.headers())["ce_id"].decode() for message in alerts.messages]
     assert ids == [get(event, "event.id") for event in alerts.events]
+
+
+def test_a_worker_with_an_empty_disk_goes_on_from_the_changelog_and_says_so(settings: Settings) -> None:
+    name = settings.namespace
+    events = flows(3_000, seed=5)
+    want = expected(events)
+    statistics = Reader(settings.kafka, topic(name, "stats"))
+    half = len(events) // 2
+    publish(settings.kafka, topic(name, "flow"), [event for _, event in events[:half]])
+    with worker(settings):
+        statistics.until(lambda: len(latest(statistics.events)) > len(want) // 3, 60)
+    shutil.rmtree(settings.state / "worker")
+    process = start_worker(settings, told=subprocess.PIPE)
+    try:
+        publish(settings.kafka, topic(name, "flow"), [event for _, event in events[half:]])
+        statistics.until(lambda: latest(statistics.events) == want, 120)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert latest(statistics.events) == want
+    said = re.findall(r"([\d,]+) rows of tables read from the changelogs in [\d.]+ s", told.decode())
+    assert said
+    assert int(said[0].replace(",", "")) > 100
 
 
 @pytest.mark.parametrize("store", ["rocksdb", "memory"])

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from runtime.kafka import consumer, producer
 from runtime.settings import KafkaSettings, Settings
+from schemas.events import NANOSECONDS
 from schemas.topics import topic
 from streams.app import app_id, declare_topics
 from tests.integration.test_worker import Document, Reader, expected, flows, latest, start_worker
@@ -87,6 +88,16 @@ class Workers:
         process.kill()
         assert process.wait() == -signal.SIGKILL
         self._running[place] = self._start()
+
+    def join(self) -> None:
+        """One more comes."""
+        self._running.append(self._start())
+
+    def leave(self) -> None:
+        """The last one that came goes."""
+        process = self._running.pop()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
     def stop(self) -> None:
         for process in self._running:
@@ -180,6 +191,29 @@ def by_hand(found: Rows) -> Any:
     return result
 
 
+def test_a_capture_of_2010_gives_the_same_rows_at_once_as_on_its_day(
+    kafka: KafkaSettings, namespace: str, tmp_path: Path
+) -> None:
+    events = flows(4_000, seed=4, start=1_262_304_000 * NANOSECONDS)
+    want = expected(events)
+    found = [
+        rows(
+            play(
+                kafka,
+                tmp_path / name,
+                f"{namespace[:50]}_{name}",
+                events,
+                lambda _workers: None,
+                rate=rate,
+                until=lambda found: by_hand(found) == want,
+            )
+        )
+        for name, rate in (("day", 200.0), ("replay", 1e9))
+    ]
+    assert by_hand(found[0]) == want
+    assert found[0] == found[1]
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # noqa: PLR0917  # fixtures
@@ -195,7 +229,9 @@ def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # n
     def disturb(running: Workers) -> None:
         group = consumer(kafka, app_id(namespace), "test")
         done = committed(group, namespace)
-        for _ in range(KILLS):
+        for number in range(KILLS):
+            if workers == 1 and number in {3, 6}:
+                running.join() if number == 3 else running.leave()
             deadline = time.monotonic() + 60
             while (now := committed(group, namespace)) == done:  # it would be killed before it has begun
                 assert time.monotonic() < deadline, "no event was worked on for a minute"
