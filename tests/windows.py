@@ -186,9 +186,13 @@ class Cluster:
         for number, message in messages:
             self.logs[number].append(message)
 
-    def merge(self, number: int, begin: int, *, crash: bool = False) -> None:
-        """Read a log from an offset in batches; with `crash` the last batch's rows are lost in part."""
+    def merge(self, number: int, begin: int, *, crash: bool = False) -> int:
+        """Read a log from an offset in batches; with `crash` the last batch's rows are lost in part.
+
+        Returns the offset up to which rows are written.
+        """
         log = self.logs[number]
+        safe = begin
         while begin < len(log):
             end = min(begin + self.draw.randrange(1, 6), len(log))
             writes: list[Write] = []
@@ -196,8 +200,10 @@ class Cluster:
                 step = self.mergers[number].step(orjson.loads(log[offset]), offset)
                 self.publish(step)
                 writes += step.writes
-            write(self.merged[number], self.prefix(writes) if crash and end == len(log) else writes)
-            begin = end
+            lost = crash and end == len(log)
+            write(self.merged[number], self.prefix(writes) if lost else writes)
+            safe, begin = safe if lost else end, end
+        return safe
 
     def publish(self, step: Step) -> None:
         self.dropped += step.dropped
@@ -242,8 +248,7 @@ def run(cluster: Cluster, streams: list[list[Seen]], faults: Faults) -> Told:
         for number in range(len(merged)):
             if draw.random() < 0.3:
                 crash = draw.random() < faults.crashes
-                cluster.merge(number, merged[number], crash=crash)
-                merged[number] = len(cluster.logs[number])
+                merged[number] = cluster.merge(number, merged[number], crash=crash)
                 if crash:
                     cluster.start_mergers()
                     merged = [draw.randrange(place + 1) for place in merged]
@@ -269,3 +274,23 @@ def write(table: dict[bytes, bytes], writes: Iterable[Write]) -> None:
             table.pop(key, None)
         else:
             table[key] = value
+
+
+def drive(cluster: Cluster, streams: list[list[Seen]]) -> None:
+    """All events of all partitions into the log, in a random interleaving without crashes; then time goes far on."""
+    draw = cluster.draw
+    position = [0] * len(streams)
+    while any(position[p] < len(events) for p, events in enumerate(streams)):
+        partition = draw.choice([p for p, events in enumerate(streams) if position[p] < len(events)])
+        begin = position[partition]
+        batch = streams[partition][begin : begin + draw.randrange(1, 5)]
+        cluster.take(partition, begin, batch)
+        position[partition] += len(batch)
+        if draw.random() < 0.05:
+            cluster.hand_on(partition, idle=True)
+    for partition in range(len(streams)):
+        cluster.hand_on(partition, idle=True)
+    far = round(2 * LONG) * SECOND
+    for time_ns in (far, 2 * far):
+        for partition in range(len(streams)):
+            cluster.send([(0, mark_message("flow", partition, time_ns, idle=False))])

@@ -134,7 +134,8 @@ class Measures:
         """The results in order of `names`, for a window of so many seconds.
 
         Numbers; for `top` a list of {"value": str, "count": int}, heaviest first; None where no event had the field
-        (0 for `sum`, `distinct`, `rate` and `ratio`). An int that JSON's 64 bits cannot hold comes as a float.
+        (0 for `sum`, `distinct`, `rate` and `ratio`), and for `rate` where a session is a moment. An int that JSON's
+        64 bits cannot hold comes as a float.
         """
         return [read(states, seconds) for read in self._reads]
 
@@ -188,7 +189,7 @@ def _reader(name: str, spec: MeasureSpec, declared: Mapping[str, MeasureSpec], s
         return lambda states, _: _divided(states[total], states[number]) if states[number] else None
     if spec.rate:
         amount = shared.place(Sum if spec.field else Count, spec.field)
-        return lambda states, seconds: float(_number(states[amount])) / seconds
+        return lambda states, seconds: float(_number(states[amount])) / seconds if seconds else None
     return _plain_reader(spec, shared)
 
 

@@ -5,10 +5,13 @@ part that partition sent before. A mark says how far a source partition's waterm
 closed when every partition's watermark is past its end or the partition is idle; a part that changes a closed window
 gives the next revision. No clock is read: the same log gives the same results.
 
-A step's results must be safe in Kafka before its rows are written. The cursor row is written last; a message at or
-below the cursor is skipped. So a step that a crash cut short is taken again and gives the same results.
+A step's results must be safe in Kafka before its rows are written. The cursor row is written after what the step
+changed; a message at or below the cursor is skipped. So a step that a crash cut short is taken again and gives the same
+results. Rows that are not needed any more are deleted after the cursor, which says so: a step that is taken again finds
+all that it found before, and what a crash left over is deleted later.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,20 +46,49 @@ class _Mark:
 
 @dataclass(slots=True)
 class _Meeting:
-    """A statistic where its parts meet: panes by source partition, the windows that were told, what it remembers."""
+    """A statistic where its parts meet: panes by source partition, the windows that were told, what it remembers.
+
+    Where windows follow the events of each group: `places` are a group's panes, `unfinished` is how far the watermark
+    must be until one more of its windows is closed, `lost` are groups that a part had and its next one has not.
+    """
 
     statistic: Statistic
     series: Series
     panes: dict[int, dict[int, dict[Group, States]]] = field(default_factory=dict)
-    told: dict[Window, Closed] = field(default_factory=dict)
+    told: dict[Group | None, dict[int, Closed]] = field(default_factory=dict)
     waiting: set[int] = field(default_factory=set)
     horizon: int | None = None
+    places: dict[Group, set[int]] = field(default_factory=dict)
+    unfinished: dict[Group, int] = field(default_factory=dict)
+    lost: set[Group] = field(default_factory=set)
 
     @property
     def margin(self) -> int:
         """How far behind the horizon a window's end must be until nothing changes it: a session may still grow."""
         shape = self.statistic.shape
         return shape.size_ns + shape.pane_ns if self.statistic.timed else 0
+
+    def over(self, end_ns: int) -> bool:
+        """Whether a window that ends there is told for good."""
+        return self.horizon is not None and end_ns + self.margin <= self.horizon
+
+    def put(self, pane: int, source: int, part: dict[Group, States]) -> None:
+        """Put a part in the place of the one before."""
+        before = self.panes.setdefault(pane, {}).get(source, {})
+        self.panes[pane][source] = part
+        if not self.statistic.shape.aligned:
+            for group in part:
+                self.places.setdefault(group, set()).add(pane)
+            self.lost.update(before.keys() - part.keys())
+
+    def drop(self, pane: int) -> list[int]:
+        """Forget a pane; returns the source partitions that had parts of it."""
+        by_source = self.panes.pop(pane)
+        for group in {group for groups in by_source.values() for group in groups} & self.places.keys():
+            self.places[group].discard(pane)
+            if not self.places[group]:
+                del self.places[group]
+        return list(by_source)
 
 
 class Merger:
@@ -84,6 +116,7 @@ class Merger:
                 self._load_row(self._meetings[rest[0]], kind, rest[1:], stored)
         for meeting in self._meetings.values():
             self._await(meeting, meeting.panes)
+            meeting.lost.update(group for group in meeting.told if group is not None)
         return taken
 
     def step(self, message: Mapping[str, Any], offset: int) -> Step:
@@ -91,17 +124,18 @@ class Merger:
         done = Step()
         if offset <= self._cursor:
             return done
+        unneeded: list[Write] = []
         if message["kind"] == "part":
             self._part(done, message)
         else:
-            self._mark(done, message)
+            unneeded = self._mark(done, message)
         self._cursor = offset
-        done.writes.append((self._key("cursor"), self._cursor_row()))
+        done.writes += [(self._key("cursor"), self._cursor_row()), *unneeded]
         return done
 
     def waiting(self) -> int:
         """How many windows hold something and are not told yet."""
-        return sum(len(meeting.waiting) for meeting in self._meetings.values())
+        return sum(len(meeting.waiting) + len(meeting.unfinished) for meeting in self._meetings.values())
 
     def _load_cursor(self, stored: dict[str, Any]) -> None:
         self._cursor = stored["offset"]
@@ -117,9 +151,9 @@ class Merger:
     def _load_row(meeting: _Meeting, kind: str, place: list[Any], stored: Any) -> None:
         if kind == "told":
             group = tuple(place[1:]) if len(place) > 1 else None
-            meeting.told[place[0], group] = Closed.load(stored)
+            meeting.told.setdefault(group, {})[place[0]] = Closed.load(stored)
         elif kind == "part":
-            meeting.panes.setdefault(place[0], {})[place[1]] = _states(meeting.statistic, stored)
+            meeting.put(place[0], place[1], _states(meeting.statistic, stored))
         else:
             meeting.series.load(kind, place, stored)
 
@@ -131,22 +165,25 @@ class Merger:
         if meeting.horizon is not None and pane + meeting.statistic.shape.pane_ns <= meeting.horizon:
             done.dropped += 1
             return
-        meeting.panes.setdefault(pane, {})[source] = _states(meeting.statistic, message["groups"])
+        meeting.put(pane, source, _states(meeting.statistic, message["groups"]))
         done.writes.append((self._key("part", name, pane, source), orjson.dumps(message["groups"])))
         self._await(meeting, [pane])
         self._tell_closed(done, meeting)
 
-    def _mark(self, done: Step, message: Mapping[str, Any]) -> None:
+    def _mark(self, done: Step, message: Mapping[str, Any]) -> list[Write]:
+        """Take in a mark; returns the rows to delete once it is done."""
         dataset = message["dataset"]
         marks = self._marks.setdefault(dataset, {})
         before = marks.get(message["partition"], _Mark()).watermark
         reached = message["watermark"]
         later = max((mark for mark in (before, reached) if mark is not None), default=None)
         marks[message["partition"]] = _Mark(later, message["idle"])
+        unneeded: list[Write] = []
         for meeting in self._meetings.values():
             if meeting.statistic.dataset.name == dataset:
                 self._tell_closed(done, meeting)
-                self._forget(done, meeting)
+                unneeded += self._forget(meeting)
+        return unneeded
 
     @staticmethod
     def _await(meeting: _Meeting, panes: Iterable[int]) -> None:
@@ -173,88 +210,108 @@ class Merger:
 
     def _tell_aligned(self, done: Step, meeting: _Meeting) -> None:
         statistic, shape = meeting.statistic, meeting.statistic.shape
-        closed = [
-            start for start in sorted(meeting.waiting) if self._closed(statistic, start + shape.size_ns)
-        ]
+        reached = self._reached(statistic)
+        closed = {start for start in meeting.waiting if start + shape.size_ns <= reached}
+        meeting.waiting -= closed
         while closed:
-            start = closed.pop(0)
-            meeting.waiting.discard(start)
+            start = min(closed)
+            closed.discard(start)
             total = total_of(statistic, (meeting.panes.get(pane, {}) for pane in shape.panes(start)))
             new, again = meeting.series.new_in(start, total)
-            rows = meeting.series.compared(start, rows_of(statistic, shape.size_ns / NANOSECONDS, new))
+            rows, changed = meeting.series.compared(
+                start, rows_of(statistic, shape.size_ns / NANOSECONDS, new)
+            )
             self._tell(done, meeting, (start, None), start + shape.size_ns, rows)
             self._write_series(done, meeting)
-            closed += [older for older in again if (older, None) in meeting.told]
+            known = meeting.told.get(None, {})
+            closed.update(later for later in (*again, *changed) if later in known)
 
     def _tell_following(self, done: Step, meeting: _Meeting) -> None:
         """Sliding windows and sessions of the groups in which something has changed, as far as they are closed."""
-        statistic, shape = meeting.statistic, meeting.statistic.shape
-        ready = {pane for pane in meeting.waiting if self._closed(statistic, pane + shape.pane_ns)}
+        shape, reached = meeting.statistic.shape, self._reached(meeting.statistic)
+        ready = {pane for pane in meeting.waiting if pane + shape.pane_ns <= reached}
+        meeting.waiting -= ready
         changed = {
             group for pane in ready for groups in meeting.panes.get(pane, {}).values() for group in groups
         }
-        unfinished: set[int] = set()
+        changed |= meeting.lost
+        changed |= {group for group, end_ns in meeting.unfinished.items() if end_ns <= reached}
+        meeting.lost = set()
         for group in sorted(changed, key=str):
-            only, found = _spans(meeting, group)
-            for span in found:
-                if meeting.horizon is not None and span.end_ns + meeting.margin <= meeting.horizon:
-                    continue
-                if not self._closed(statistic, span.end_ns + (shape.size_ns if statistic.timed else 0)):
-                    unfinished.update(span.panes)
-                    continue
-                total = total_of(statistic, (only[pane] for pane in span.panes))
-                rows = rows_of(statistic, (span.end_ns - span.start_ns) / NANOSECONDS, total)
-                self._tell(done, meeting, (span.start_ns, group), span.end_ns, rows)
-            starts = {span.start_ns for span in found}
-            for window in [w for w in meeting.told if w[1] == group and w[0] not in starts]:
-                self._tell(
-                    done, meeting, window, meeting.told[window].end_ns, []
-                )  # it has become part of another
-        meeting.waiting = meeting.waiting - ready | unfinished
+            self._tell_group(done, meeting, group, reached)
+
+    def _tell_group(self, done: Step, meeting: _Meeting, group: Group, reached: float) -> None:
+        """A group's windows that are closed by the watermark; those that became part of another are retracted."""
+        statistic = meeting.statistic
+        # an event as long after a session's end as its gap is still part of it
+        pause = statistic.shape.size_ns + 1 if statistic.timed else 0
+        only, found = _spans(meeting, group)
+        open_until = []
+        for span in found:
+            if meeting.over(span.end_ns):
+                continue
+            if span.end_ns + pause > reached:
+                open_until.append(span.end_ns + pause)
+                continue
+            total = total_of(statistic, (only[pane] for pane in span.panes))
+            rows = rows_of(statistic, (span.end_ns - span.start_ns) / NANOSECONDS, total)
+            self._tell(done, meeting, (span.start_ns, group), span.end_ns, rows)
+        meeting.unfinished.pop(group, None)
+        if open_until:
+            meeting.unfinished[group] = min(open_until)
+        starts = {span.start_ns for span in found}
+        for start, told in list(meeting.told.get(group, {}).items()):
+            if start not in starts and _needed(meeting, start, told, found):
+                self._tell(done, meeting, (start, group), told.end_ns, [])
 
     def _tell(self, done: Step, meeting: _Meeting, window: Window, end_ns: int, rows: list[Row]) -> None:
         """Publish a window's next revision where it says something else than the one before."""
-        statistic = meeting.statistic
-        revised = revise(meeting.told.get(window), statistic, (window[0], end_ns), rows)
-        if revised is None:
-            return
-        meeting.told[window], result = revised
-        done.results.append(result)
-        done.writes.append((self._told_key(statistic, window), meeting.told[window].dump()))
+        statistic, (start, group) = meeting.statistic, window
+        told = meeting.told.setdefault(group, {})
+        revised = revise(told.get(start), statistic, (start, end_ns), rows)
+        if revised is not None:
+            told[start], result = revised
+            done.results.append(result)
+            done.writes.append((self._told_key(statistic, window), told[start].dump()))
 
     def _write_series(self, done: Step, meeting: _Meeting) -> None:
         name = meeting.statistic.name
         done.writes += [(self._key(kind, name, *place), row) for kind, place, row in meeting.series.writes()]
 
-    def _closed(self, statistic: Statistic, end_ns: int) -> bool:
+    def _reached(self, statistic: Statistic) -> float:
+        """The event time up to which nothing is expected: no end where all partitions are idle."""
         marks = self._marks.get(statistic.dataset.name, {})
-        return len(marks) == self._sources and all(
-            mark.idle or (mark.watermark is not None and mark.watermark >= end_ns) for mark in marks.values()
-        )
-
-    def _forget(self, done: Step, meeting: _Meeting) -> None:
-        """Drop what every partition at work is past by the grace; what comes for it later is dropped."""
-        statistic, shape = meeting.statistic, meeting.statistic.shape
-        marks = self._marks[statistic.dataset.name]
+        if len(marks) < self._sources:
+            return -math.inf
         active = [mark.watermark for mark in marks.values() if not mark.idle]
-        reached = [mark for mark in active if mark is not None]
-        if len(marks) < self._sources or not active or len(reached) < len(active):
-            return
-        horizon = min(reached) - statistic.grace_ns
+        return min((-math.inf if mark is None else mark for mark in active), default=math.inf)
+
+    def _forget(self, meeting: _Meeting) -> list[Write]:
+        """Drop what every partition at work is past by the grace; what comes for it later is dropped.
+
+        Returns the rows to delete.
+        """
+        statistic, reached = meeting.statistic, self._reached(meeting.statistic)
+        if math.isinf(reached):
+            return []
+        horizon = int(reached) - statistic.grace_ns
         if meeting.horizon is not None and horizon <= meeting.horizon:
-            return
+            return []
         meeting.horizon = horizon
-        for pane in _expired(meeting, horizon):
-            sources = meeting.panes.pop(pane)
-            done.writes += [(self._key("part", statistic.name, pane, source), None) for source in sources]
-        oldest = min(meeting.panes, default=horizon) if shape.aligned else horizon
-        for window in [
-            w for w, told in meeting.told.items() if told.end_ns + meeting.margin <= min(horizon, oldest)
-        ]:
-            del meeting.told[window]
-            done.writes.append((self._told_key(statistic, window), None))
+        name, writes = statistic.name, list[Write]()
+        of_group = {group: _spans(meeting, group)[1] for group in meeting.places} if statistic.timed else {}
+        for pane in _expired(meeting, horizon, of_group):
+            writes += [(self._key("part", name, pane, source), None) for source in meeting.drop(pane)]
+        for group, windows in list(meeting.told.items()):
+            spans_now = of_group.get(group, []) if group is not None else []
+            for start in [s for s, told in windows.items() if not _needed(meeting, s, told, spans_now)]:
+                del windows[start]
+                writes.append((self._told_key(statistic, (start, group)), None))
+            if not windows:
+                del meeting.told[group]
         meeting.series.forget(horizon)
-        self._write_series(done, meeting)
+        writes += [(self._key(kind, name, *place), row) for kind, place, row in meeting.series.writes()]
+        return writes
 
     def _cursor_row(self) -> bytes:
         marks = {
@@ -277,32 +334,36 @@ def _states(statistic: Statistic, groups: list[list[Any]]) -> dict[Group, States
 
 def _spans(meeting: _Meeting, group: Group) -> tuple[dict[int, dict[int, dict[Group, States]]], list[Span]]:
     """What the panes hold of one group, and its windows."""
-    only = {
-        pane: {source: {group: groups[group]} for source, groups in by_source.items() if group in groups}
-        for pane, by_source in sorted(meeting.panes.items())
-        if any(group in groups for groups in by_source.values())
-    }
+    only: dict[int, dict[int, dict[Group, States]]] = {}
     ends = []
-    for pane, by_source in only.items():
-        found = [groups[group] for groups in by_source.values()]
-        ends.append((pane, min(states.first_ns for states in found), max(states.last_ns for states in found)))
+    for pane in sorted(meeting.places.get(group, ())):
+        by_source = meeting.panes[pane]
+        found = {source: {group: groups[group]} for source, groups in by_source.items() if group in groups}
+        if found:
+            only[pane] = found
+            states = [groups[group] for groups in found.values()]
+            ends.append((pane, min(one.first_ns for one in states), max(one.last_ns for one in states)))
     return only, spans(meeting.statistic.shape, ends)
 
 
-def _expired(meeting: _Meeting, horizon: int) -> list[int]:
+def _needed(meeting: _Meeting, start: int, told: Closed, found: Iterable[Span]) -> bool:
+    """Whether a window that was told can still change: by its end, or as it is in a session that goes on."""
+    return not meeting.over(told.end_ns) or any(
+        span.start_ns <= start <= span.end_ns and not meeting.over(span.end_ns) for span in found
+    )
+
+
+def _expired(meeting: _Meeting, horizon: int, of_group: Mapping[Group, list[Span]]) -> list[int]:
     """The panes that no window needs whose end is behind the horizon by the margin."""
     shape = meeting.statistic.shape
     if not meeting.statistic.timed:
         reach = shape.size_ns if shape.aligned else shape.pane_ns + shape.size_ns
         return [pane for pane in meeting.panes if pane + reach <= horizon]
-    groups = {
-        group for by_source in meeting.panes.values() for found in by_source.values() for group in found
-    }
     needed = {
         pane
-        for group in groups
-        for span in _spans(meeting, group)[1]
-        if span.end_ns + meeting.margin > horizon
+        for found in of_group.values()
+        for span in found
+        if not meeting.over(span.end_ns)
         for pane in span.panes
     }
     return [pane for pane in meeting.panes if pane not in needed]

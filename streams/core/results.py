@@ -64,8 +64,13 @@ def rows_of(statistic: Statistic, seconds: float, total: Total) -> list[Row]:
     if statistic.top is None:
         return sorted(rows, key=lambda row: str(row.group))
     place = statistic.measures.names.index(statistic.top.by)
-    rows.sort(key=lambda row: (-row.values[place], str(row.group)))
+    rows.sort(key=lambda row: (*_descending(row.values[place]), str(row.group)))
     return rows[: statistic.top.limit]
+
+
+def _descending(value: float | None) -> tuple[bool, float]:
+    """The place of a value in order, the greatest first; none is last."""
+    return (value is None, 0 if value is None else -value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def revise(
     revision = before.revision + 1 if before else 0
     told = {row.group for row in rows}
     retracted = [group for group in before.groups if group not in told] if before else []
-    can_go = statistic.forget_ns > 0 or not statistic.shape.aligned
+    can_go = statistic.forget_ns > 0 or statistic.top is not None or not statistic.shape.aligned
     groups = tuple(row.group for row in rows) if can_go else ()
     result = Result(statistic.name, start_ns, end_ns, revision, rows, retracted)
     return Closed(revision, digest, end_ns, groups), result

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -29,24 +29,38 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Seconds = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+
+MAX_PANES = 10_000
+
+
 class Hopping(_Strict):
     """Windows of `size` seconds, one beginning every `step` seconds."""
 
-    size: float = Field(gt=0)
-    step: float = Field(gt=0)
+    size: Seconds
+    step: Seconds
 
     @model_validator(mode="after")
     def _overlap(self) -> "Hopping":
         if self.step > self.size:
             raise ValueError("step is longer than size: events between the windows would be in none")
+        size, step = _ns(self.size), _ns(self.step)
+        if size // math.gcd(size, step) > MAX_PANES:
+            raise ValueError(f"no length goes into size and step less than {MAX_PANES:,} times")
         return self
 
 
 class Sliding(_Strict):
     """For each group a window of `size` seconds up to each of its events, told apart by `resolution` seconds."""
 
-    size: float = Field(gt=0)
-    resolution: float = Field(default=1.0, gt=0)
+    size: Seconds
+    resolution: Seconds = 1.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Sliding":
+        if _ns(self.size) % _ns(self.resolution):
+            raise ValueError("size is no multiple of resolution: a window would begin within a pane")
+        return self
 
 
 class Session(_Strict):
@@ -55,8 +69,8 @@ class Session(_Strict):
     Events are kept by panes of `resolution` seconds; where a session begins and ends is exact.
     """
 
-    gap: float = Field(gt=0)
-    resolution: float = Field(default=1.0, gt=0)
+    gap: Seconds
+    resolution: Seconds = 1.0
 
     @model_validator(mode="after")
     def _fine_enough(self) -> "Session":
@@ -68,7 +82,7 @@ class Session(_Strict):
 class WindowSpec(_Strict):
     """A declaration's `window`: one of tumbling (seconds), hopping, sliding, session."""
 
-    tumbling: float | None = Field(default=None, gt=0)
+    tumbling: Seconds | None = None
     hopping: Hopping | None = None
     sliding: Sliding | None = None
     session: Session | None = None

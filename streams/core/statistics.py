@@ -104,6 +104,8 @@ class Declaration(_Strict):
         ):
             if ranked and ranked not in self.measures:
                 raise ValueError(f"{name}: {ranked} is no measure")
+            if ranked and self.measures[ranked].top:
+                raise ValueError(f"{name}: {ranked} is a list of values, no number")
         kind = self.window.shape().kind if self.window is not None else Kind.TUMBLING
         if (self.first_seen or self.baseline) and kind is not Kind.TUMBLING:
             raise ValueError(f"first_seen and baseline go by tumbling windows, not {kind} ones")
@@ -254,4 +256,4 @@ def _scalar(value: Any, default: str | None) -> Any:
         return value
     if kind is list:
         value = value[0] if value else None
-    return default if value is None or isinstance(value, dict) else value
+    return default if value is None or isinstance(value, dict | list) else value

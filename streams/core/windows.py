@@ -161,8 +161,10 @@ class PartitionWindows:
             for start in [start for start in counter.panes if self._over(counter.statistic, start)]:
                 writes += [(row.key, None) for row in counter.panes.pop(start).values()]
                 self._absorbed.pop((name, start), None)
-                if self._emitted.pop((name, start), None) is not None:
-                    writes.append((self._key("emitted", name, start), None))
+        # not by the panes: a crash may have left an `emitted` whose rows are gone
+        for name, start in [pane for pane in self._emitted if pane not in self._absorbed]:
+            del self._emitted[name, start]
+            writes.append((self._key("emitted", name, start), None))
         return writes
 
     def open_panes(self) -> int:
@@ -173,14 +175,12 @@ class PartitionWindows:
         statistic = counter.statistic
         name = statistic.name
         start = time_ns // statistic.shape.pane_ns * statistic.shape.pane_ns
-        rows = counter.panes.get(start)
-        if rows is None:
-            if self._over(statistic, start):
+        if self.watermark.passed(start + statistic.shape.pane_ns):
+            if self._over(statistic, start):  # its rows may be deleted in part
                 done.dropped += 1
                 return
-            rows = counter.panes[start] = {}
-        if self.watermark.passed(start + statistic.shape.pane_ns):
             done.late += 1
+        rows = counter.panes.setdefault(start, {})
         touched = self._touched
         for group, values in counted:
             row = rows.get(group)

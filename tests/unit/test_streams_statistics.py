@@ -58,6 +58,12 @@ def test_a_flow_without_protocol_is_in_the_group_unknown_and_without_address_in_
     assert list(TALKERS.count(event)) == []
 
 
+@pytest.mark.parametrize("value", [[["a"]], [{}], [], {}, None])
+def test_what_is_no_scalar_is_no_group_of_its_own(value: Any) -> None:
+    event = {"flow": {"final": True}, "network": {"protocol": value, "transport": "tcp"}}
+    assert [group for group, _ in PROTOCOLS.count(event)] == [("unknown", "tcp")]
+
+
 def events_of(statistic: Statistic, result: Result) -> list[Event]:
     found = result_events(statistic, result, namespace="default", observer="w", created_ns=0)
     assert [group for group, _ in found] == [row.group for row in result.rows]
@@ -101,6 +107,14 @@ def test_results_by_protocol_are_valid_events() -> None:
         ({"group_by": {"dns.nope": "network.protocol"}}, "dns.nope"),
         ({"group_by": {}}, "group_by"),
         ({"views": [{"source.ip": "destination.ip"}]}, "views.0"),
+        (
+            {
+                "measures": {"network.bytes": {"top": "source.ip"}},
+                "baseline": {"of": "network.bytes"},
+            },
+            "baseline.of: network.bytes is a list",
+        ),
+        ({"baseline": {"of": "x"}}, "baseline.of: x is no measure"),
         ({"top": {"by": "x", "limit": 3, "rank": "netflight.rank"}}, "top.by"),
     ],
 )

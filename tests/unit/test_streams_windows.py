@@ -87,6 +87,25 @@ def test_past_its_grace_a_window_is_forgotten_and_an_event_for_it_dropped_and_co
     assert state.flush() == ([], False)
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_pane_deleted_in_part_takes_nothing_more_and_is_given_back(lost: int) -> None:
+    state = windows()
+    for offset, protocol in enumerate(["tls", "dns"]):
+        absorbed(state, one(protocol), SECOND, offset)
+    rows = state.flush()[0]
+    rows += state.hand_on(state.due(everything=True))
+    absorbed(state, one("tls"), 10_000 * SECOND, 2)
+    rows += state.flush()[0]
+    deletions = state.forget()
+    gone = {key for key, _ in deletions[:lost]}
+    again = windows()
+    again.load((key, value) for key, value in rows if value is not None and key not in gone)
+    late = absorbed(again, one("tls"), SECOND, 3)
+    assert (late.late, late.dropped, again.due()) == (0, 1, [])
+    assert {key for key, _ in again.forget()} == {key for key, _ in deletions[lost:]}
+    assert again.forget() == []
+
+
 def test_a_batch_writes_each_row_once_and_the_watermark_last() -> None:
     state = windows()
     for offset in range(9):
