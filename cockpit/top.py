@@ -26,7 +26,8 @@ from streams.core.statistics import Statistic, load_statistics
 from streams.rules_tools import RULES
 
 _LOOK_SECONDS = 0.2
-_ONCE_LINES = 40
+_ONCE_LINES = 24
+_FIRST = "traffic_by_protocol"
 
 
 def run_top(settings: Settings, statistic: str | None, interval: float, *, once: bool, json: bool) -> None:
@@ -66,7 +67,7 @@ class Top:
         self._only = only
         self._changelog = changelog
         self._lag = _Lag(settings)
-        self._name = only or next(iter(known))
+        self._name = only or (_FIRST if _FIRST in known else next(iter(known)))
         self._start_ns: int | None = None
         with stderr.status("reading the windows") if stderr.is_terminal else contextlib.nullcontext():
             for rows in changelog.until_now():

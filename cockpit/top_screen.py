@@ -54,7 +54,8 @@ def frame(live: LiveWindows, view: View, height: int, *, keys: bool) -> Renderab
         lines += [Text(), Text("  nothing is counted yet: waiting for the worker", style="dim")]
         return Group(*lines)
     place = selected(windows, view.start_ns)
-    rows = max(_FEWEST_GROUPS, height - _FIXED_LINES - min(len(windows), _WINDOWS))
+    lines_about = _FIXED_LINES + (1 if view.statistic.forget_ns else 0)
+    rows = max(_FEWEST_GROUPS, height - lines_about - min(len(windows), _WINDOWS))
     lines += [_about(live, view, windows[place]), Text()]
     lines.append(_groups(live, view.statistic, windows[place], rows))
     lines += [Text(), _beside(live, view.statistic, windows, place)]
@@ -94,6 +95,8 @@ def _about(live: LiveWindows, view: View, window: LiveWindow) -> RenderableType:
         )
     else:
         grid.add_row("watermark", "none yet")
+    if view.statistic.forget_ns:
+        grid.add_row("results", "only those groups that no earlier window had")
     grid.add_row("to read", f"{view.to_read:,} events" if view.to_read else "nothing")
     return grid
 
