@@ -47,7 +47,7 @@ def run_top(settings: Settings, statistic: str | None, interval: float, *, once:
             typer.echo(orjson.dumps(top.as_json()))
         elif once or not stdout.is_terminal:
             for name in top.names():
-                stdout.print(frame(top.live, top.view(name), _ONCE_LINES, keys=False))
+                stdout.print(frame(top.live, top.view(name), stdout.width, _ONCE_LINES, keys=False))
         else:
             _watch(top, interval)
     finally:
@@ -158,7 +158,9 @@ def _watch(top: Top, interval: float) -> None:
                 return
             if pressed or time.monotonic() - drawn >= interval:
                 drawn = time.monotonic()
-                screen.update(frame(top.live, top.view(), stdout.height, keys=True), refresh=True)
+                screen.update(
+                    frame(top.live, top.view(), stdout.width, stdout.height, keys=True), refresh=True
+                )
             top.look(_LOOK_SECONDS)
 
 
