@@ -26,7 +26,8 @@ from streams.core.statistics import Statistic, load_statistics
 from streams.rules_tools import RULES
 
 _LOOK_SECONDS = 0.2
-_ONCE_LINES = 40
+_ONCE_LINES = 24
+_FIRST = "traffic_by_protocol"
 
 
 def run_top(settings: Settings, statistic: str | None, interval: float, *, once: bool, json: bool) -> None:
@@ -46,7 +47,7 @@ def run_top(settings: Settings, statistic: str | None, interval: float, *, once:
             typer.echo(orjson.dumps(top.as_json()))
         elif once or not stdout.is_terminal:
             for name in top.names():
-                stdout.print(frame(top.live, top.view(name), _ONCE_LINES, keys=False))
+                stdout.print(frame(top.live, top.view(name), stdout.width, _ONCE_LINES, keys=False))
         else:
             _watch(top, interval)
     finally:
@@ -66,7 +67,7 @@ class Top:
         self._only = only
         self._changelog = changelog
         self._lag = _Lag(settings)
-        self._name = only or next(iter(known))
+        self._name = only or (_FIRST if _FIRST in known else next(iter(known)))
         self._start_ns: int | None = None
         with stderr.status("reading the windows") if stderr.is_terminal else contextlib.nullcontext():
             for rows in changelog.until_now():
@@ -157,7 +158,9 @@ def _watch(top: Top, interval: float) -> None:
                 return
             if pressed or time.monotonic() - drawn >= interval:
                 drawn = time.monotonic()
-                screen.update(frame(top.live, top.view(), stdout.height, keys=True), refresh=True)
+                screen.update(
+                    frame(top.live, top.view(), stdout.width, stdout.height, keys=True), refresh=True
+                )
             top.look(_LOOK_SECONDS)
 
 

@@ -17,6 +17,7 @@ from streams.core.statistics import Statistic
 
 _WINDOWS = 4
 _BAR = 8
+_GAP, _GROUP, _SHARE = 2, 13, _BAR + 5
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_NAME, _LONGEST_VALUE = 40, 20
 _FIXED_LINES = 10
@@ -46,17 +47,18 @@ def selected(windows: Sequence[LiveWindow], start_ns: int | None) -> int:
     return min(range(len(windows)), key=lambda place: abs(windows[place].start_ns - start_ns))
 
 
-def frame(live: LiveWindows, view: View, height: int, *, keys: bool) -> RenderableType:
-    """The screen, of at most `height` lines."""
+def frame(live: LiveWindows, view: View, width: int, height: int, *, keys: bool) -> RenderableType:
+    """The screen, of at most `height` lines; measures that its width has no room for are left out."""
     windows = live.windows(view.statistic.name)
     lines: list[RenderableType] = [_head(view)]
     if not windows:
         lines += [Text(), Text("  nothing is counted yet: waiting for the worker", style="dim")]
         return Group(*lines)
     place = selected(windows, view.start_ns)
-    rows = max(_FEWEST_GROUPS, height - _FIXED_LINES - min(len(windows), _WINDOWS))
+    lines_about = _FIXED_LINES + (1 if view.statistic.forget_ns else 0)
+    rows = max(_FEWEST_GROUPS, height - lines_about - min(len(windows), _WINDOWS))
     lines += [_about(live, view, windows[place]), Text()]
-    lines.append(_groups(live, view.statistic, windows[place], rows))
+    lines.append(_groups(live, view.statistic, windows[place], rows, width))
     lines += [Text(), _beside(live, view.statistic, windows, place)]
     if keys:
         other = "n, p: other statistics   " if view.of > 1 else ""
@@ -94,35 +96,59 @@ def _about(live: LiveWindows, view: View, window: LiveWindow) -> RenderableType:
         )
     else:
         grid.add_row("watermark", "none yet")
+    if view.statistic.forget_ns:
+        grid.add_row("results", "only those groups that no earlier window had")
     grid.add_row("to read", f"{view.to_read:,} events" if view.to_read else "nothing")
     return grid
 
 
-def _groups(live: LiveWindows, statistic: Statistic, window: LiveWindow, rows: int) -> RenderableType:
+def _groups(
+    live: LiveWindows, statistic: Statistic, window: LiveWindow, rows: int, width: int
+) -> RenderableType:
     """The heaviest groups of a window, the share of each, and what the others are together."""
     groups, total = live.ranking(window)
-    measures, lead = statistic.measures.names, leading(statistic)
+    names, lead = statistic.measures.names, leading(statistic)
     whole = _whole([values[lead] for _, values in groups], total[lead])
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="dim")
-    for title in _titles(statistic.groups):
-        table.add_column(title, overflow="ellipsis", ratio=1)
-    for place, title in enumerate(_titles(measures)):
-        table.add_column(title, justify="right", no_wrap=True, style="bold" if place == lead else "")
-    if whole:
-        table.add_column("share", no_wrap=True, width=_BAR + 5)
     longest = groups[0][1][lead] / whole if groups and whole else 0.0
     shown = groups if len(groups) <= rows else groups[: rows - 1]
-    for group, values in shown:
-        names = (printable(str(part), _LONGEST_NAME) for part in group)
-        table.add_row(
-            *names, *_told(measures, values), *([bar(values[lead] / whole, longest)] if whole else [])
-        )
+    lines = [([printable(str(part), _LONGEST_NAME) for part in group], values) for group, values in shown]
     if more := groups[len(shown) :]:
-        values = live.merged(window, [group for group, _ in more])
         blank = [""] * (len(statistic.groups) - 1)
+        values = live.merged(window, [group for group, _ in more])
+        lines.append(([f"{len(more):,} more", *blank], values))
+    told = [[amount(name, value) for name, value in zip(names, values, strict=True)] for _, values in lines]
+    titles = _titles(names)
+    room = width - len(statistic.groups) * (_GROUP + _GAP) - (_SHARE + _GAP if whole else 0)
+    places = _fitting([_wide([titles[n], *(row[n] for row in told)]) for n in range(len(names))], lead, room)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), expand=True, header_style="dim")
+    for title in _titles(statistic.groups):
+        table.add_column(title, overflow="ellipsis", ratio=1, min_width=_GROUP)
+    for place in places:
+        style = "bold" if place == lead else ""
+        table.add_column(titles[place], justify="right", no_wrap=True, style=style)
+    if whole:
+        table.add_column("share", no_wrap=True, width=_SHARE)
+    for number, ((parts, values), row) in enumerate(zip(lines, told, strict=True)):
         share = [bar(values[lead] / whole, longest)] if whole else []
-        table.add_row(f"{len(more):,} more", *blank, *_told(measures, values), *share, style="dim")
+        style = "dim" if number >= len(shown) else ""
+        table.add_row(*parts, *(row[place] for place in places), *share, style=style)
     return table
+
+
+def _wide(texts: Sequence[str]) -> int:
+    """The width of a column with these texts."""
+    return max(len(line) for text in texts for line in text.split("\n")) + _GAP
+
+
+def _fitting(widths: Sequence[int], lead: int, room: int) -> list[int]:
+    """The columns that there is room for: the leading one, and the others from the first on."""
+    left, places = room - widths[lead], [lead]
+    for place in [place for place in range(len(widths)) if place != lead]:
+        if widths[place] > left:
+            break
+        left -= widths[place]
+        places.append(place)
+    return sorted(places)
 
 
 def _whole(parts: Sequence[Any], total: Any) -> float:
@@ -130,10 +156,6 @@ def _whole(parts: Sequence[Any], total: Any) -> float:
     if not isinstance(total, int | float) or not all(isinstance(part, int | float) for part in parts):
         return 0.0
     return float(total) if total > 0 and math.isclose(sum(parts), total) else 0.0
-
-
-def _told(names: Sequence[str], values: Sequence[Any]) -> list[str]:
-    return [amount(name, value) for name, value in zip(names, values, strict=True)]
 
 
 def _beside(
@@ -152,7 +174,7 @@ def _beside(
             "▶" if number == place else " ",
             _span(window, window.start_ns),
             Text("closed", "green") if window.closed else Text("open", "yellow"),
-            f"{len(groups):,} groups",
+            f"{len(groups):,} group{'' if len(groups) == 1 else 's'}",
             amount(statistic.measures.names[lead], total[lead]),
             style="" if number == place else "dim",
         )
@@ -165,7 +187,8 @@ def _titles(names: Sequence[str]) -> list[str]:
     short = []
     for name, word in zip(names, last, strict=True):
         above = name.split(".")[-2:-1]
-        short.append("\n".join([*above, word]) if last.count(word) > 1 or word == "ip" else word)
+        whole = [*above, word] if last.count(word) > 1 or word == "ip" else [word]
+        short.append("\n".join(whole).replace("_", "\n"))
     return short
 
 
