@@ -15,7 +15,6 @@ import struct
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -56,9 +55,10 @@ PREFERENCES = {
 
 
 class Asked(NamedTuple):
-    """What tshark is to dissect, and the preferences it is to do so with."""
+    """What tshark is to dissect, which layers stand inside of others, too, and the preferences it is to do so with."""
 
     protocols: tuple[str, ...]
+    nested: tuple[str, ...]
     preferences: dict[str, str]
 
 
@@ -66,9 +66,9 @@ def asked() -> Asked:
     """What all datasets together ask tshark for."""
     specs = [dataset.tshark for dataset in datasets().values() if dataset.tshark is not None]
     preferences = {name: value for spec in specs for name, value in spec.preferences.items()}
-    return Asked(
-        tuple(sorted({name for spec in specs for name in (*spec.protocols, *spec.beside)})), preferences
-    )
+    protocols = {name for spec in specs for name in (*spec.protocols, *spec.beside)}
+    nested = {name for spec in specs for name in spec.nested}
+    return Asked(tuple(sorted(protocols)), tuple(sorted(nested)), preferences)
 
 
 class TsharkEndedError(DecoderError):
@@ -89,16 +89,14 @@ def tshark_path() -> str:
 
 
 class Tshark:
-    """A running tshark that dissects `protocols` and tells nothing else.
+    """A running tshark that dissects what it is asked for and tells nothing else.
 
     `pending` is how many of the packets written are not answered yet, `backlog` how many bytes wait for room in
     its pipe. It is ready before its first packet, so it can be started ahead. `memory` is how many bytes it is
     expected to fill at most.
     """
 
-    def __init__(
-        self, protocols: Sequence[str], preferences: Mapping[str, str], memory: int = 1 << 30
-    ) -> None:
+    def __init__(self, asked_for: Asked, memory: int = 1 << 30) -> None:
         self.pending = 0
         self.backlog = 0
         self._gone = False
@@ -106,12 +104,12 @@ class Tshark:
         self._nudged = True
         self._begun = False
         self._out: deque[memoryview] = deque()
-        self._splitter = Splitter()
+        self._splitter = Splitter(asked_for.nested)
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         _furnish(Path(self._profile.name))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
         self._child = subprocess.Popen(
-            [*_confinement(memory), *_command(protocols, preferences)],
+            [*_confinement(memory), *_command(asked_for)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -268,10 +266,9 @@ def _furnish(profile: Path) -> None:
     _link_plugins(profile)
 
 
-def _command(protocols: Sequence[str], preferences: Mapping[str, str]) -> list[str]:
-    tree = ["-T", "json", "--no-duplicate-keys", "-J", " ".join(protocols)]
-    command = [tshark_path(), "-n", "-l", "-r", "-", *tree]
-    for name, value in {**PREFERENCES, **preferences}.items():
+def _command(asked_for: Asked) -> list[str]:
+    command = [tshark_path(), "-n", "-l", "-r", "-", "-T", "json", "-J", " ".join(asked_for.protocols)]
+    for name, value in {**PREFERENCES, **asked_for.preferences}.items():
         command += ["-o", f"{name}:{value}"]
     return command
 
