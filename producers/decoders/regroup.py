@@ -72,6 +72,11 @@ class Regrouper:
         return [compact[begin:end] for begin, end in pairwise(places)]
 
 
+def warm() -> None:
+    """Compile the native code, or load it."""
+    Regrouper([]).records(b"")
+
+
 @bare_entry
 def _regroup(work: Work, ends: NDArray[np.int64]) -> int:
     """Write the records of `data` to `out`, and where each ends to `ends`; return how many they are.
