@@ -20,7 +20,6 @@ from typing import NoReturn
 from producers.decoders.decoding import Answer, Decoding
 from producers.decoders.outlet import Outlet, widen
 from producers.decoders.places import Places, unpacked
-from producers.decoders.records import Splitter
 from producers.decoders.unit import Place
 
 _READ_SIZE = 1 << 18
@@ -160,11 +159,10 @@ def _close_all_but(*kept: int) -> None:
 
 
 def _decode(printed: int, places: _Arriving, answers: int, decoding: Decoding) -> None:
-    splitter = Splitter(decoding.nested)
     while data := os.read(printed, _READ_SIZE):
         told: list[Answer] = []
         try:
-            for record in splitter.push(data):
+            for record in decoding.splitter.push(data):
                 told.append(decoding.answer(record, places.next()))  # noqa: PERF401  # those before a failure are told
         finally:
             if told:

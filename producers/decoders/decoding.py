@@ -10,7 +10,7 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.places import packed_flow, unpacked_flow
 from producers.decoders.plan import DecodePlan
-from producers.decoders.records import Reader
+from producers.decoders.records import Reader, Splitter
 from producers.decoders.secrets import Credentials
 from producers.decoders.unit import Place, Role, Unit
 
@@ -36,7 +36,7 @@ class Decoding:
     """Reads the records of one tshark, in the packets' order."""
 
     def __init__(self, plan: DecodePlan) -> None:
-        self.nested = plan.nested
+        self.splitter = Splitter(plan.nested, plan.unread)
         self._by_layer = plan.by_layer
         self._numbers = {decoder.dataset.name: number for number, decoder in enumerate(plan.decoders)}
         self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)

@@ -16,6 +16,7 @@ class DecodePlan:
     nested: frozenset[str] = frozenset()
     bare: frozenset[str] = frozenset()
     beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
 
 def decode_plan() -> DecodePlan:
@@ -25,6 +26,7 @@ def decode_plan() -> DecodePlan:
     nested: set[str] = set()
     bare: set[str] = set()
     beside: dict[str, tuple[str, ...]] = {}
+    unread: set[str] = set()
     for decoder in decoders:
         spec = decoder.dataset.tshark
         if spec is not None:
@@ -32,4 +34,5 @@ def decode_plan() -> DecodePlan:
             nested.update(spec.nested)
             bare.update(spec.protocols if spec.bare else ())
             beside |= dict.fromkeys(spec.protocols, spec.beside) if spec.beside else {}
-    return DecodePlan(decoders, by_layer, frozenset(nested), frozenset(bare), beside)
+            unread.update(spec.unread)
+    return DecodePlan(decoders, by_layer, frozenset(nested), frozenset(bare), beside, frozenset(unread))

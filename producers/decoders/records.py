@@ -35,11 +35,12 @@ _ALL_SIGNS = -1
 class Splitter:
     """Cuts tshark's output into records, wherever it was cut on its way, and makes them compact.
 
-    Of the layers `nested` each record says whether it may have them.
+    Of the layers `nested` each record says whether it may have them. The fields in `unread` are left out.
     """
 
-    def __init__(self, nested: Iterable[str] = ()) -> None:
+    def __init__(self, nested: Iterable[str] = (), unread: Iterable[str] = ()) -> None:
         self._signs = [_SIGNS.get(name, (name, "")) for name in sorted(nested)]
+        self._unread = tuple(unread)
         self._parts: list[bytes] = []
         self._last = b""
         self._regrouper: Regrouper | None = None
@@ -57,7 +58,7 @@ class Splitter:
         if self._regrouper is None:
             from producers.decoders.regroup import Regrouper  # noqa: PLC0415  # loads numba, while tshark starts
 
-            self._regrouper = Regrouper(self._signs)
+            self._regrouper = Regrouper(self._signs, self._unread)
         return self._regrouper.records(whole[:end])
 
 

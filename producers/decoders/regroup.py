@@ -39,6 +39,7 @@ from producers.decoders.regroup_lines import (
     Work,
     hashed,
     read,
+    set_of,
 )
 
 # What is still to be written: a brace, the members from a line on, the trees of its key, their values or trees.
@@ -49,11 +50,15 @@ _FILTERED = len('"filtered"')
 
 
 class Regrouper:
-    """Makes records compact; `signs` are keys, each with a value or nothing for any, whose presence a record says."""
+    """Makes records compact.
 
-    def __init__(self, signs: Sequence[tuple[str, str]]) -> None:
+    `signs` are keys, each with a value or nothing for any, whose presence a record says; `unread` are left out.
+    """
+
+    def __init__(self, signs: Sequence[tuple[str, str]], unread: Sequence[str] = ()) -> None:
         hashes = [(hashed(key), hashed(value) if value else 0) for key, value in signs]
         self._signs = np.array(hashes, np.int64).reshape(-1, 2)
+        self._unread = set_of(unread)
         self._pending = np.zeros(_PENDING, np.int64)
         self._lines = np.zeros((0, COLUMNS), np.int64)
         self._table = np.zeros(0, np.int64)
@@ -66,7 +71,7 @@ class Regrouper:
             self._table = np.zeros(1 << (2 * lines).bit_length(), np.int64)
         out, ends = np.empty(len(data) + lines, np.uint8), np.empty(lines, np.int64)
         octets = np.frombuffer(data, np.uint8)
-        work = Work(octets, self._signs, out, self._lines, self._table, self._pending)
+        work = Work(octets, self._signs, self._unread, out, self._lines, self._table, self._pending)
         places = [0, *ends[: _regroup(work, ends)].tolist()]
         compact = out[: places[-1]].tobytes()
         return [compact[begin:end] for begin, end in pairwise(places)]

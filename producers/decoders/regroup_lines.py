@@ -3,6 +3,7 @@
 tshark prints one key, bracket or value a line, and no line break within a text.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,10 +32,11 @@ _TREE = "_tree"
 
 
 class Work(NamedTuple):
-    """What the native parts work on: what tshark printed, the signs looked for, and memory."""
+    """What the native parts work on: what tshark printed, signs looked for, keys left out, and memory."""
 
     data: NDArray[np.uint8]
     signs: NDArray[np.int64]
+    unread: NDArray[np.int64]
     out: NDArray[np.uint8]
     lines: NDArray[np.int64]
     table: NDArray[np.int64]
@@ -47,6 +49,19 @@ def hashed(text: str) -> int:
     for octet in text.encode():
         value = (value ^ octet) * _PRIME & 0xFFFF_FFFF_FFFF_FFFF
     return value & _MASK
+
+
+def set_of(keys: Sequence[str]) -> NDArray[np.int64]:
+    """Keys as a set of their numbers: each at the first place from its number on that is free, which is 0."""
+    size = 1 << (4 * len(keys) + 1).bit_length()
+    found = np.zeros(size, np.int64)
+    for key in keys:
+        value = hashed(key)
+        at = value % size
+        while found[at]:
+            at = (at + 1) % size
+        found[at] = value
+    return found
 
 
 @bare_inner
@@ -75,7 +90,8 @@ def read(work: Any, place: int, record: int) -> Any:
         if place < 0:
             break
         found |= _signs_of(work, count)
-        _join(work, record, parent, count)
+        if not _is_in(work.unread, lines[count, HASH]):
+            _join(work, record, parent, count)
         if lines[count, VALUE_END] < 0:
             if depth == 2 and lines[count, KEY_END] - lines[count, KEY] == _LAYERS:  # the only object there
                 layers = count
@@ -139,6 +155,16 @@ def _note(data: Any, lines: Any, place: int, line: int) -> int:
     lines[line, VALUE] = begin
     lines[line, VALUE_END] = -1 if data[begin] == OPEN and at == begin + 1 else stop
     return at
+
+
+@inlined
+def _is_in(numbers: Any, value: Any) -> Any:
+    """Whether a number is in a set."""
+    mask = len(numbers) - 1
+    at = value & mask
+    while numbers[at] != 0 and numbers[at] != value:
+        at = (at + 1) & mask
+    return numbers[at] == value
 
 
 @inlined

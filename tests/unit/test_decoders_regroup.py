@@ -1,11 +1,16 @@
 """Records made compact: equal keys come together as tshark puts them together when it is asked to."""
 
+from pathlib import Path
+
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.decoders import base
+from producers.decoders.plan import decode_plan
 from producers.decoders.records import Splitter, layers
+from schemas.model import datasets
 
 Members = list[tuple[str, "str | Members | None", "Members | None"]]
 """An object as tshark walks it: keys, each with a text, an object or both (`KEY` and `KEY_tree`)."""
@@ -115,3 +120,24 @@ def test_what_is_not_built_as_tshark_builds_is_read_all_the_same() -> None:
         assert signs == -1
         assert found is not None
     assert layers(Splitter().push(list_of_texts)[0])[1] == {"a": ["1", "2"], "b": ["3", "4"]}
+
+
+def test_what_nobody_reads_is_left_out_with_all_that_is_below_it() -> None:
+    tree: Members = [
+        ("ssh", None, [("ssh.dh.e", "00", None), ("x", "1", [("a", "2", None)]), ("x", "3", None)]),
+        ("dns", None, [("ssh.dh.e", "00", None)]),
+    ]
+    (record,) = Splitter(unread=["ssh.dh.e", "x_tree"]).push(output(tree))
+    assert record == b'[0,{"ssh":{"x":["1","3"]},"dns":{}}]'
+
+
+def test_what_is_left_out_is_what_no_decoder_names() -> None:
+    folder = Path(base.__file__).parent
+    sources = "".join(path.read_text() for path in folder.rglob("*.py"))
+    asked = {
+        name for dataset in datasets().values() for spec in dataset.fields.values() for name in spec.tshark
+    }
+    unread = decode_plan().unread
+    assert unread
+    assert not unread & asked
+    assert [name for name in unread if f'"{name}"' in sources] == []
