@@ -23,12 +23,9 @@ class Ahead(AbstractContextManager["Ahead"]):
     """Starts the tsharks of captures; those that nobody took are ended at the end of the block."""
 
     def __init__(self, settings: TsharkSettings) -> None:
-        asked_for = asked()
         self._children = settings.children
         self._waiting: deque[list[Tshark]] = deque()
-        self.start: Callable[[], Tshark] = partial(
-            Tshark, asked_for.protocols, asked_for.preferences, settings.memory
-        )
+        self.start: Callable[[], Tshark] = partial(Tshark, asked(), settings.memory)
 
     def begin(self, paths: Sequence[str]) -> None:
         """Start those of the first capture typed, or of an interface where none is; a folder is looked into first."""

@@ -5,28 +5,24 @@ head, so events come out in that order however many children work, and a flow's 
 of its packets has been decoded.
 """
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from producers.decoders.base import Decoder
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
+from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
 from producers.decoders.lane import Lane
+from producers.decoders.places import Places
+from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
-from producers.decoders.records import Reader
-from producers.decoders.registry import decoder_for
 from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
-from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
@@ -37,7 +33,6 @@ from producers.sources.packet import Block, Source
 from runtime.errors import CaptureError, DecoderError, NetflightError
 from runtime.telemetry import Telemetry
 from schemas.events import Event
-from schemas.model import datasets
 
 Emit = Callable[[Event], None]
 Progress = Callable[[Accounting, float | None], None]
@@ -49,11 +44,6 @@ _MAX_WAITING = 40_000
 _MAX_PROTOCOLS = 16
 _MAX_SHOWN = 1000  # credentials remembered per flow
 _QUIET_SECONDS = 0.2
-_FLOW = int(Kind.FLOW)
-# What a fault in a decoder raises.
-_SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-
-_log = logging.getLogger(__name__)
 
 
 class Recorder(Protocol):
@@ -62,34 +52,6 @@ class Recorder(Protocol):
     def write(self, batch: Batch) -> None:
         """Keep what the policy says of a batch."""
         ...
-
-
-@dataclass(frozen=True)
-class DecodePlan:
-    """Which decoders read which of tshark's layers."""
-
-    decoders: tuple[Decoder, ...]
-    by_layer: dict[str, Decoder] = field(default_factory=dict)
-    nested: frozenset[str] = frozenset()
-    bare: frozenset[str] = frozenset()
-    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def decode_plan() -> DecodePlan:
-    """The plan for all datasets that are decoded from packets."""
-    decoders = tuple(decoder_for(dataset) for dataset in datasets().values() if dataset.tshark is not None)
-    by_layer: dict[str, Decoder] = {}
-    nested: set[str] = set()
-    bare: set[str] = set()
-    beside: dict[str, tuple[str, ...]] = {}
-    for decoder in decoders:
-        spec = decoder.dataset.tshark
-        if spec is not None:
-            by_layer |= dict.fromkeys((*spec.protocols, *spec.nested), decoder)
-            nested.update(spec.nested)
-            bare.update(spec.protocols if spec.bare else ())
-            beside |= dict.fromkeys(spec.protocols, spec.beside) if spec.beside else {}
-    return DecodePlan(decoders, by_layer, frozenset(nested), frozenset(bare), beside)
 
 
 class Pipeline:
@@ -111,9 +73,9 @@ class Pipeline:
         self._source, self._engine, self._plan, self._pool = source, engine, plan, pool
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
         self._files = files
-        self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)
         self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
         self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
+        self._by_number = list(self._trackers.values())
         self._used: list[Tracker] = []  # those of datasets that the source has, in the datasets' order
         for decoder in plan.decoders:
             decoder.begin()
@@ -184,8 +146,8 @@ class Pipeline:
         chosen = np.flatnonzero(facts["verdict"] & DECODE)
         indexes, waiting = chosen, []
         if len(chosen):
-            indexes, lanes = self._pool.feed(batch.block, facts, chosen)
-            waiting = _waiting(batch, indexes, lanes)
+            indexes, places, lanes = self._pool.feed(batch, chosen)
+            waiting = _waiting(lanes, places) if places is not None else []
             self._telemetry.count("decoded", amount=len(waiting))
         queue, begin = self._queue, 0
         told = self._beside(batch)
@@ -273,24 +235,22 @@ class Pipeline:
         for unit in troubles(flow, self._source.path) if record.final else ():
             self._emit_event(self._builder.notice("anomaly", (unit,)))
 
-    def _decode(self, waiting: Waiting, record: bytes) -> None:
+    def _decode(self, waiting: Waiting, answer: Answer) -> None:
         _, frame, time_ns, flow, forward, length, interface = waiting
         if time_ns > self._now_ns:
             self._now_ns = time_ns
             if time_ns > self._due_ns:
                 self._expire()
-        reading = self._reader.read(record)
-        if reading is None:
-            self._telemetry.count("undecoded", "record")
-            return
-        if flow is not None:
-            names = reading.protocols[flow.tunnel is not None]
-            if names:
-                self._remember(flow.uid, names)
-        if reading.layers:
+        names, told = answer
+        if names and flow is not None:
+            self._remember(flow.uid, names)
+        if told:
             place = Place(frame, time_ns, flow, forward, length, interface, self._source.path)
-            for name, layer in reading.layers:
-                self._units(self._plan.by_layer[name], layer, name, place)
+            for item in told:
+                if type(item) is str:
+                    self._telemetry.count("undecoded", item)
+                else:
+                    self._units(item, place)
 
     def _recognised(self, uid: int) -> list[str]:
         """A flow's protocols: by the signatures that are proof, and by tshark; by the others where these name none."""
@@ -306,12 +266,12 @@ class Pipeline:
             if name not in known and len(known) < _MAX_PROTOCOLS:
                 known.append(name)
 
-    def _units(self, decoder: Decoder, layer: Tree, protocol: str, place: Place) -> None:
-        tracker = self._trackers[decoder.dataset.name]
+    def _units(self, item: tuple[Any, ...], place: Place) -> None:
+        tracker = self._by_number[item[0]]
         try:
-            units = list(decoder.units(layer, protocol, place))
-        except _SURPRISES as error:
-            self._surprised(decoder, error)
+            units = list(restored(item, place, self._plan.decoders))
+        except SURPRISES as error:
+            self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             return
         for unit in units:
             for credentials in unit.credentials:
@@ -345,17 +305,10 @@ class Pipeline:
         for transaction in transactions:
             try:
                 event = self._builder.transaction(tracker.decoder, transaction)
-            except _SURPRISES as error:
-                self._surprised(tracker.decoder, error)
+            except SURPRISES as error:
+                self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
                 self._emit_event(event)
-
-    def _surprised(self, decoder: Decoder, error: Exception) -> None:
-        """Count what a decoder did not expect, a fault of its own: one packet must not end a capture."""
-        self._telemetry.count(
-            "undecoded", f"the {decoder.dataset.name} decoder failed ({type(error).__name__})"
-        )
-        _log.debug("%s: decoder failed", decoder.dataset.name, exc_info=error)
 
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])
@@ -369,22 +322,17 @@ def _place(block: Block, index: int, path: str) -> Place:
     return Place(frame, time_ns, None, True, 0, name, path)  # a field of a tuple
 
 
-def _waiting(batch: Batch, indexes: NDArray[np.int64], lanes: list[Lane]) -> list[Waiting]:
-    """What the queue keeps of packets, by their indexes."""
-    block, facts = batch.block, batch.facts[indexes]
-    uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
-    _, first, which = np.unique(uids, return_index=True, return_inverse=True)
-    flows = [batch.flow(index) for index in indexes[first].tolist()]
-    names = [name for name, _ in block.interfaces]
+def _waiting(lanes: list[Lane], places: Places) -> list[Waiting]:
+    """What the queue keeps of packets."""
     return list(
         zip(
             lanes,
-            (indexes + block.first_frame).tolist(),
-            block.time_ns[indexes].tolist(),
-            [flows[place] for place in which.tolist()],
-            (facts["forward"] == 1).tolist(),
-            facts["length"].tolist(),
-            [names[number] for number in block.interface[indexes].tolist()],
+            places.frames.tolist(),
+            places.times.tolist(),
+            places.flow_of_each(),
+            places.forward.tolist(),
+            places.lengths.tolist(),
+            places.name_of_each(),
             strict=True,
         )
     )

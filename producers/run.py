@@ -10,12 +10,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from producers.ahead import Ahead
 from producers.compiled import is_cached
+from producers.decoders import regroup
 from producers.decoders.builder import EventBuilder
+from producers.decoders.decoding import Decoding
+from producers.decoders.plan import DecodePlan, decode_plan
 from producers.decoders.pool import Limits, Pool
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark
@@ -23,7 +27,7 @@ from producers.engine.engine import FlowEngine
 from producers.engine.model import Accounting
 from producers.engine.policy.policy import LivePolicy
 from producers.files.watch import FileWatch
-from producers.pipeline import DecodePlan, Emit, Pipeline, Recorder, decode_plan
+from producers.pipeline import Emit, Pipeline, Recorder
 from producers.sources import scan
 from producers.sources.opening import Skipped, expand, open_path
 from producers.sources.packet import Source
@@ -164,6 +168,7 @@ class Runner:
             self.tell("compiling the decision engine for this machine, once: about half a minute")
         FlowEngine(max_flows=1, policy=policy).warm()
         scan.warm()
+        regroup.warm()
 
     def _run(  # noqa: PLR0913, PLR0917  # its parts, each named
         self,
@@ -179,6 +184,7 @@ class Runner:
         quarantine = Quarantine(settings.state / "quarantine")
         pool = Pool(
             ahead.start,
+            partial(Decoding, plan),
             self.telemetry,
             children=children,
             quarantine=quarantine,

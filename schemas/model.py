@@ -137,7 +137,8 @@ class TsharkSpec(_Strict):
     `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
     layer is a unit, or, with `each`, every object of that name in it is one, with what the layer says outside of them.
     With `bare`, a layer in which tshark shows nothing is read, too, as an empty one. `beside` are layers of the same
-    packet that a decoder gets with its own, as children of the same names.
+    packet that a decoder gets with its own, as children of the same names. `unread` are fields and subtrees that stand
+    there often and that no decoder reads: they are left out before the tree is read.
     """
 
     protocols: tuple[str, ...]
@@ -145,6 +146,7 @@ class TsharkSpec(_Strict):
     beside: tuple[str, ...] = ()
     each: str = ""
     bare: bool = False
+    unread: tuple[str, ...] = ()
     preferences: dict[str, str] = Field(default_factory=dict)
     decode: DecodeSpec = DecodeSpec()
 

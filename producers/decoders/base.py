@@ -31,10 +31,12 @@ class _Column(NamedTuple):
 class Decoder:
     """Turns a layer into units, by the dataset's YAML.
 
-    With `any_side` a response may come from the side that sent the request: its key says the side.
+    With `any_side` a response may come from the side that sent the request: its key says the side. With
+    `units_change` what units tell goes on to change with later packets, so they must be made where they are kept.
     """
 
     any_side: ClassVar[bool] = False
+    units_change: ClassVar[bool] = False
 
     def __init__(self, dataset: Dataset) -> None:
         if dataset.transaction is None or dataset.tshark is None:

@@ -15,7 +15,7 @@ MAX_WAITING = 256
 MAX_LINES = 1000
 """Lines that are kept of a reply."""
 
-_ASIDE = object()
+_ASIDE = "aside"  # `extra` of a unit that is no reply
 _REPLY_LINE = re.compile(r"(\d{3})(?:([ -])(.*))?$", re.DOTALL)
 _VERB = re.compile(r"[A-Za-z][A-Za-z-]{2,11}$")
 _ESCAPE = re.compile(r'\\(r|n|t|"|\\|[0-7]{3})')
@@ -133,4 +133,4 @@ class DialogueDecoder(Decoder):
 
     def interim(self, response: Unit) -> bool:
         """Whether the unit is no reply at all."""
-        return response.extra is _ASIDE
+        return bool(response.extra == _ASIDE)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.compiled import entry
+from producers.decoders.places import Places
 from producers.engine.kernel.layout import Fragment
 from producers.engine.keys import TCP
+from producers.engine.model import Batch
 from producers.sources.packet import Block, Interface
 from producers.sources.write import PACKET_HEAD, encode, interface_block
 
@@ -27,14 +29,14 @@ _LATER = int(Fragment.LATER)
 
 @dataclass(slots=True)
 class Portion:
-    """Packets on their way through tshark: enhanced packet blocks, where each begins, and its frame number.
+    """Packets on their way through tshark: enhanced packet blocks, where each begins, and where it was seen.
 
     The first `answered` of them have been answered; `skipped` ones (by their number here) are not sent again.
     """
 
     data: memoryview
     starts: list[int]
-    frames: list[int]
+    places: Places
     answered: int = 0
     skipped: set[int] = field(default_factory=set)
 
@@ -50,6 +52,10 @@ class Portion:
         before = len(self.skipped)
         self.skipped.update(numbers)
         return len(self.skipped) - before
+
+    def frame(self, number: int) -> int:
+        """A packet's frame number."""
+        return int(self.places.frames[number])
 
     def packets(self, first: int, last: int) -> memoryview:
         """The blocks of the packets from `first` up to and without `last`."""
@@ -78,14 +84,13 @@ class Interfaces:
         return b"".join(interface_block(Interface("", linktype)) for linktype in self.linktypes)
 
 
-def portion(
-    block: Block, facts: NDArray[Any], indexes: NDArray[np.int64], numbers: NDArray[np.int64]
-) -> Portion:
-    """The packets of `block` at `indexes`, encoded; their link types are MAX_LINKTYPE at most."""
+def portion(batch: Batch, indexes: NDArray[np.int64], places: Places, numbers: NDArray[np.int64]) -> Portion:
+    """The packets of a batch at `indexes`, encoded; their link types are MAX_LINKTYPE at most."""
+    block, facts = batch.block, batch.facts
     data, starts = encode(block, indexes, numbers)
     if facts["sequence_shift"].any() or facts["acknowledgement_shift"].any():
         _close_holes(data, starts, indexes, block.captured, facts)
-    return Portion(data.data, starts.tolist(), (indexes + block.first_frame).tolist())
+    return Portion(data.data, starts.tolist(), places)
 
 
 @entry

@@ -3,15 +3,16 @@
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.decoders.decoding import Answer, Decoding
 from producers.decoders.encode import Interfaces, Portion, portion
+from producers.decoders.places import Places
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark
-from producers.sources.packet import Block
+from producers.engine.model import Batch
 
 _INTERFACE_AT = 8  # where in an enhanced packet block its interface's number is
 _AROUND = 8  # packets kept before and after one that is quarantined
@@ -19,38 +20,40 @@ _u32 = Struct("<I").unpack_from
 
 
 class Lane:
-    """Packets go in, and for each comes one answer, in order: tshark's record, or None where it was not decoded.
+    """Packets go in, and for each comes one answer, in order; None where it was not decoded.
 
     `flows` are the uids of the open flows that have had packets here; `ended` says that tshark has been ended.
     """
 
-    def __init__(self, start: Callable[[], Tshark], tshark: Tshark | None = None) -> None:
-        self._start = start
+    def __init__(
+        self, start: Callable[[], Tshark], decoding: Callable[[], Decoding], tshark: Tshark | None = None
+    ) -> None:
+        self._start, self._decoding = start, decoding
         self.tshark = tshark or start()
+        self.tshark.attend(decoding())
         self.ended = False
-        self.answers: deque[bytes | None] = deque()
+        self.answers: deque[Answer | None] = deque()
         self.flows: set[int] = set()
         self.restarts = 0
         self._interfaces = Interfaces()
         self._portions: deque[Portion] = deque()
 
-    def feed(self, block: Block, facts: NDArray[Any], indexes: NDArray[np.int64]) -> None:
-        """Take packets of a block in; their link types fit in pcapng."""
-        numbers, new = self._interfaces.number(block)
-        if new:
-            self.tshark.write(new)
-        added = portion(block, facts, indexes, numbers)
+    def feed(self, batch: Batch, indexes: NDArray[np.int64], places: Places) -> None:
+        """Take packets of a batch in, which were seen at `places`; their link types fit in pcapng."""
+        numbers, new = self._interfaces.number(batch.block)
+        self.tshark.describe(new)
+        added = portion(batch, indexes, places, numbers)
         self._portions.append(added)
-        self.tshark.write(added.data, len(indexes))
+        self.tshark.write(added.data, places)
 
     def receive(self) -> int:
         """Take tshark's answers in, return how many; raises TsharkEndedError where it has ended."""
-        records = self.tshark.receive()
-        place, total = 0, len(records)
+        answers = self.tshark.receive()
+        place, total = 0, len(answers)
         while place < total:
             first = self._portions[0]
             room = first.next_skipped() - first.answered
-            self.answers.extend(records[place : place + room])
+            self.answers.extend(answers[place : place + room])
             done = min(room, total - place)
             first.answered += done
             place += done
@@ -62,7 +65,7 @@ class Lane:
         if not self._portions:
             return None
         first = self._portions[0]
-        return self._linktype(first, first.answered), first.frames[first.answered]
+        return self._linktype(first, first.answered), first.frame(first.answered)
 
     def condemn(self, reason: str, quarantine: Quarantine | None) -> None:
         """Answer the first packet that waits with None; it is not tried again, and kept in `quarantine` if given."""
@@ -70,7 +73,7 @@ class Lane:
         if quarantine is not None:
             begin, end = first.answered - _AROUND, first.answered + 1 + _AROUND
             around = first.packets(max(begin, 0), min(end, len(first.starts)))
-            quarantine.put(self._interfaces.all(), around, first.frames[first.answered], reason)
+            quarantine.put(self._interfaces.all(), around, first.frame(first.answered), reason)
         first.answered += 1
         self.answers.append(None)
         self._pass_over()
@@ -89,14 +92,15 @@ class Lane:
         self.end()
         self.restarts += 1
         self.tshark = tshark = self._start()
+        tshark.attend(self._decoding())
         self.ended = False
-        tshark.write(self._interfaces.all())
+        tshark.describe(self._interfaces.all())
         for waiting in self._portions:
             begin = waiting.answered
             while begin < len(waiting.starts):
                 end = waiting.next_skipped(begin)
                 if end > begin:
-                    tshark.write(waiting.packets(begin, end), end - begin)
+                    tshark.write(waiting.packets(begin, end), waiting.places.take(slice(begin, end)))
                 begin = end + 1
 
     def give_up(self) -> int:

@@ -10,16 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.decoders.decoding import Decoding
 from producers.decoders.encode import MAX_LENGTH, MAX_LINKTYPE
 from producers.decoders.lane import Lane
+from producers.decoders.places import Places, places_of
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark, TsharkEndedError
 from producers.engine.kernel.layout import Kind
+from producers.engine.model import Batch
 from producers.sources.packet import Block
 from runtime.errors import DecoderError
 from runtime.telemetry import Telemetry
@@ -60,9 +62,10 @@ class Pool:
     `restarts` has how often each lane's tshark had to be started again, `error` what it was given up with.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, each named
         self,
         start: Callable[[], Tshark],
+        decoding: Callable[[], Decoding],
         telemetry: Telemetry,
         *,
         children: list[Tshark],
@@ -71,9 +74,10 @@ class Pool:
     ) -> None:
         self.given_up = ""
         self.error: DecoderError | None = None
-        self._start, self._telemetry, self._quarantine = start, telemetry, quarantine
+        self._start, self._decoding = start, decoding
+        self._telemetry, self._quarantine = telemetry, quarantine
         self._limits = limits or Limits()
-        self._slots = [_Slot(Lane(start, child)) for child in children]
+        self._slots = [_Slot(Lane(start, decoding, child)) for child in children]
         self._refusals: Counter[int] = Counter()
         self._refused: frozenset[int] = frozenset()
         self._deaths = 0
@@ -97,31 +101,28 @@ class Pool:
         return sum(tshark.pending for _, tshark in self._running())
 
     def feed(
-        self, block: Block, facts: NDArray[Any], indexes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], list[Lane]]:
-        """Deal packets of a block out.
+        self, batch: Batch, indexes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Places | None, list[Lane]]:
+        """Deal packets of a batch out.
 
-        Returns the indexes of those that a tshark will answer, in their order, and the lane of each. The others are
-        counted as undecoded, with the reason.
+        Returns the indexes of those that a tshark will answer, in their order, where they were seen, None where there
+        are none, and the lane of each. The others are counted as undecoded, with the reason.
         """
-        indexes = self._acceptable(block, indexes)
+        indexes = self._acceptable(batch.block, indexes)
         if not len(indexes):
-            return indexes, []
+            return indexes, None, []
         if time.monotonic() - self._looked_at > self._limits.interval:
             self._look_at_memory()
+        facts, places = batch.facts, places_of(batch, indexes)
         uids = np.where(facts["kind"][indexes] == _FLOW, facts["uid"][indexes], -1)
         self._next_uid = max(self._next_uid, int(uids.max()) + 1)
         numbers, lanes = self._deal(facts["shard"][indexes], uids)
-        if len(lanes) == 1:
-            lanes[0].feed(block, facts, indexes)
-            lanes[0].flows.update(uids.tolist())
-            return indexes, lanes * len(indexes)
         for number, lane in enumerate(lanes):
             mine = numbers == number
             if mine.any():
-                lane.feed(block, facts, indexes[mine])
+                lane.feed(batch, indexes[mine], places.take(mine))
                 lane.flows.update(uids[mine].tolist())
-        return indexes, [lanes[number] for number in numbers.tolist()]
+        return indexes, places, [lanes[number] for number in numbers.tolist()]
 
     def over(self, uid: int) -> None:
         """Told that a flow has ended: no packet of it follows."""
@@ -137,7 +138,7 @@ class Pool:
             for _, tshark in running:
                 tshark.end_input()
         readers = {tshark.output: lane for lane, tshark in running}
-        writers = {tshark.input: tshark for _, tshark in running if tshark.input is not None}
+        writers = {outlet.pipe: outlet for _, tshark in running for outlet in tshark.outlets}
         began = time.monotonic()
         readable, writable, _ = select.select(list(readers), list(writers), [], seconds)
         waited = time.monotonic() - began
@@ -272,7 +273,7 @@ class Pool:
                     )
                     continue
                 self._telemetry.count("hand_overs")
-                slot.old, slot.lane = slot.lane, Lane(self._start)
+                slot.old, slot.lane = slot.lane, Lane(self._start, self._decoding)
                 slot.boundary, slot.handed_over = self._next_uid, now
 
     def _drain(self) -> None:

@@ -1,18 +1,21 @@
 """tshark's output, cut into records and read.
 
-Most packets carry no layer that a dataset reads, and packets with the same layers then have the same record, byte for
+Many packets carry no layer that a dataset reads, and packets with the same layers then have the same record, byte for
 byte: what such a record says is remembered by its bytes.
 """
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from producers.decoders.protocols import QUOTING, TRANSPORTS, application_protocols
 from producers.decoders.tree import Tree, find_all, layers_of
+
+if TYPE_CHECKING:
+    from producers.decoders.regroup import Regrouper
 
 ERROR = 0x0080_0000
 """The severity `error` of expert information (epan/proto.h, PI_ERROR)."""
@@ -25,15 +28,22 @@ _REMEMBERED = 4096
 _SHORT = 2048
 _EXPERT, _MALFORMED = "_ws.expert", "_ws.malformed"
 # What a record has to have in it for a nested layer to be looked for: of expert information, that of severity error.
-_SIGNS = {_EXPERT: f'"_ws.expert.severity": "{ERROR}"'.encode()}
+_SIGNS = {_EXPERT: (f"{_EXPERT}.severity", f'"{ERROR}"')}
+_ALL_SIGNS = -1
 
 
 class Splitter:
-    """Cuts tshark's output into records, wherever it was cut on its way."""
+    """Cuts tshark's output into records, wherever it was cut on its way, and makes them compact.
 
-    def __init__(self) -> None:
+    Of the layers `nested` each record says whether it may have them. The fields in `unread` are left out.
+    """
+
+    def __init__(self, nested: Iterable[str] = (), unread: Iterable[str] = ()) -> None:
+        self._signs = [_SIGNS.get(name, (name, "")) for name in sorted(nested)]
+        self._unread = tuple(unread)
         self._parts: list[bytes] = []
         self._last = b""
+        self._regrouper: Regrouper | None = None
 
     def push(self, data: bytes) -> list[bytes]:
         """Take output in; return the records that are complete: each ends with a brace at two spaces."""
@@ -42,9 +52,14 @@ class Splitter:
         self._last = seam[1 - len(_RECORD_END) :]
         if _RECORD_END not in seam:  # a long record is put together once, however many parts it comes in
             return []
-        *complete, rest = b"".join(self._parts).split(_RECORD_END)
-        self._parts = [rest]
-        return [piece[piece.find(b"{") :] + _RECORD_END for piece in complete]
+        whole = b"".join(self._parts)
+        end = whole.rfind(_RECORD_END) + len(_RECORD_END)
+        self._parts = [whole[end:]]
+        if self._regrouper is None:
+            from producers.decoders.regroup import Regrouper  # noqa: PLC0415  # loads numba, while tshark starts
+
+            self._regrouper = Regrouper(self._signs, self._unread)
+        return self._regrouper.records(whole[:end])
 
 
 class Reading(NamedTuple):
@@ -72,7 +87,7 @@ class Reader:
         beside: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._wanted, self._empty, self._beside = wanted, bare, beside or {}
-        self._nested = tuple((name, _SIGNS.get(name, f'"{name}": '.encode())) for name in sorted(nested))
+        self._nested = tuple((name, 1 << bit) for bit, name in enumerate(sorted(nested)))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
@@ -81,14 +96,14 @@ class Reader:
         known = self._bare.get(record)
         if known is not None:
             return known
-        found = layers(record)
+        signs, found = layers(record)
         if found is None:
             return None
         telling = self._telling(found)
-        for name, sign in self._nested:
-            if sign in record:
-                inside = _experts(found) if name == _EXPERT else self._inside(found, name)
-                telling += inside
+        if signs:
+            for name, sign in self._nested:
+                if signs & sign:
+                    telling += _experts(found) if name == _EXPERT else self._inside(found, name)
         reading = Reading(tuple(telling), self._protocols(tuple(found)))
         if not reading.layers and len(record) < _SHORT:
             if len(self._bare) >= _REMEMBERED:
@@ -154,24 +169,38 @@ def _experts(found: Tree) -> list[tuple[str, Tree]]:
     return telling
 
 
-def layers(record: bytes) -> Tree | None:
-    """The layers of a record; None where it is no record of tshark's.
+def layers(record: bytes) -> tuple[int, Tree | None]:
+    """The signs of a record and its layers; None where it is no record of tshark's.
 
     Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD; raw control characters stay.
     """
+    tree: object
     try:
-        tree = orjson.loads(record)
+        # One that could not be made compact may have equal keys.
+        tree = orjson.loads(record) if record.startswith(b"[") else _repaired(record)
     except orjson.JSONDecodeError:
         tree = _repaired(record)
-    source = tree.get("_source") if isinstance(tree, dict) else None
-    found = source.get("layers") if isinstance(source, dict) else None
-    return found if isinstance(found, dict) else None
+    signs = _ALL_SIGNS
+    if isinstance(tree, list) and len(tree) == 2:
+        signs, found = tree
+    else:
+        source = tree.get("_source") if isinstance(tree, dict) else None
+        found = source.get("layers") if isinstance(source, dict) else None
+    return (signs, found) if isinstance(found, dict) else (0, None)
 
 
 def _repaired(record: bytes) -> object:
     try:
-        tree = json.loads(record.decode("utf-8", "replace"), strict=False)
+        tree = json.loads(record.decode("utf-8", "replace"), strict=False, object_pairs_hook=_grouped)
         text = json.dumps(tree, ensure_ascii=False)
         return json.loads(_LONE_SURROGATE.sub("\ufffd", text))
     except (ValueError, RecursionError):
         return None
+
+
+def _grouped(pairs: list[tuple[str, Any]]) -> Tree:
+    """An object in which equal keys have become one with a list."""
+    values: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    return {key: found if len(found) > 1 else found[0] for key, found in values.items()}

@@ -45,6 +45,29 @@ def _collect(tree: Tree, wanted: frozenset[str], found: Columns) -> None:
                     found.setdefault(key, []).append(item)
 
 
+def texts_of(tree: Tree, wanted: frozenset[str]) -> list[str]:
+    """The values of all wanted fields anywhere in the tree together, in the order of the packet."""
+    found: list[str] = []
+    _texts_of(tree, wanted, found)
+    return found
+
+
+def _texts_of(tree: Tree, wanted: frozenset[str], found: list[str]) -> None:
+    for key, value in tree.items():
+        kind = type(value)
+        if kind is str:
+            if key in wanted:
+                found.append(value)
+        elif kind is dict:
+            _texts_of(value, wanted, found)
+        elif kind is list:
+            for item in value:
+                if type(item) is dict:
+                    _texts_of(item, wanted, found)
+                elif key in wanted and type(item) is str:
+                    found.append(item)
+
+
 def find_all(tree: Tree, key: str) -> list[Tree]:
     """Every object under `key` anywhere in the tree, in the order of the packet, the outer before the inner."""
     found: list[Tree] = []

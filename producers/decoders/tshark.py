@@ -1,12 +1,11 @@
-"""One tshark as a child: packets in as pcapng on its stdin, one JSON record per packet out, in order.
+"""One tshark as a child: packets in as pcapng on its stdin, one answer per packet out, in order.
 
-The child runs unprivileged and confined, with a profile of our own so that a user's preferences change nothing, and
-is driven without threads: `send` and `receive` move what can be moved and never block on a full pipe. Every answer
-is flushed, so that when it ends the first packet without an answer is the one it ended on.
+The child runs unprivileged and confined, with a profile of our own so that a user's preferences change nothing. It
+prints a JSON record per packet, which its attendant turns into an answer. Both are driven without threads: what can be
+moved is, and nothing blocks on a full pipe. Every record is flushed, so that when tshark ends the first packet without
+an answer is the one it ended on.
 """
 
-import contextlib
-import fcntl
 import os
 import resource
 import shutil
@@ -14,20 +13,20 @@ import signal
 import struct
 import subprocess
 import tempfile
-from collections import deque
-from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from producers.decoders.records import Splitter
+from producers.decoders.outlet import Outlet, widen
 from runtime.errors import DecoderError
 from schemas.model import datasets
 
-_READ_SIZE = 1 << 20
-_PIPE_SIZE = 1 << 20
-_PIECES = 64  # how many buffers one system call writes at most
+if TYPE_CHECKING:
+    from producers.decoders.attendant import Attendant
+    from producers.decoders.decoding import Answer, Decoding
+    from producers.decoders.places import Places
+
 # A block type that readers skip. tshark reads its input in 4 KiB pieces; this pushes what waits there on.
 _FILLER = (
     struct.pack("<II", 0x0BAD_F17E & 0x7FFFFFFF, 16_384) + bytes(16_384 - 12) + struct.pack("<I", 16_384)
@@ -56,9 +55,10 @@ PREFERENCES = {
 
 
 class Asked(NamedTuple):
-    """What tshark is to dissect, and the preferences it is to do so with."""
+    """What tshark is to dissect, which layers stand inside of others, too, and the preferences it is to do so with."""
 
     protocols: tuple[str, ...]
+    nested: tuple[str, ...]
     preferences: dict[str, str]
 
 
@@ -66,9 +66,9 @@ def asked() -> Asked:
     """What all datasets together ask tshark for."""
     specs = [dataset.tshark for dataset in datasets().values() if dataset.tshark is not None]
     preferences = {name: value for spec in specs for name, value in spec.preferences.items()}
-    return Asked(
-        tuple(sorted({name for spec in specs for name in (*spec.protocols, *spec.beside)})), preferences
-    )
+    protocols = {name for spec in specs for name in (*spec.protocols, *spec.beside)}
+    nested = {name for spec in specs for name in spec.nested}
+    return Asked(tuple(sorted(protocols)), tuple(sorted(nested)), preferences)
 
 
 class TsharkEndedError(DecoderError):
@@ -89,57 +89,65 @@ def tshark_path() -> str:
 
 
 class Tshark:
-    """A running tshark that dissects `protocols` and tells nothing else.
+    """A running tshark that dissects what it is asked for and tells nothing else.
 
-    `pending` is how many of the packets written are not answered yet, `backlog` how many bytes wait for room in
-    its pipe. It is ready before its first packet, so it can be started ahead. `memory` is how many bytes it is
-    expected to fill at most.
+    `pending` is how many of the packets written are not answered yet. It is ready before its first packet, so it can
+    be started ahead; before that it gets an attendant, who decodes. `memory` is how many bytes it is expected to fill
+    at most.
     """
 
-    def __init__(
-        self, protocols: Sequence[str], preferences: Mapping[str, str], memory: int = 1 << 30
-    ) -> None:
+    def __init__(self, asked_for: Asked, memory: int = 1 << 30) -> None:
         self.pending = 0
-        self.backlog = 0
-        self._gone = False
         self._silent = 0.0
         self._nudged = True
-        self._begun = False
-        self._out: deque[memoryview] = deque()
-        self._splitter = Splitter()
+        self._attendant: Attendant | None = None
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         _furnish(Path(self._profile.name))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the child
+        stdin, ours = os.pipe()
+        self._printed, stdout = os.pipe()
         self._child = subprocess.Popen(
-            [*_confinement(memory), *_command(protocols, preferences)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            [*_confinement(memory), *_command(asked_for)],
+            stdin=stdin,
+            stdout=stdout,
             stderr=self._stderr,
             env=_environment(self._profile.name),
             start_new_session=True,
             **_unprivileged(),
         )
-        if self._child.stdin is None or self._child.stdout is None:
-            raise DecoderError("tshark has no pipes")
-        self._stdin, self._stdout = self._child.stdin, self._child.stdout
-        for pipe in (self._stdin, self._stdout):
-            os.set_blocking(pipe.fileno(), False)
-            _widen(pipe.fileno())
+        for pipe in (ours, stdout):
+            widen(pipe)
+        for pipe in (stdin, stdout):
+            os.close(pipe)
+        self._input = Outlet(ours)
+
+    def attend(self, decoding: "Decoding") -> None:
+        """Have its answers decoded; it can be given packets then."""
+        from producers.decoders.attendant import Attendant  # noqa: PLC0415  # loads numba, meanwhile it starts
+        from producers.sources.write import preamble  # noqa: PLC0415  # likewise
+
+        self._attendant = Attendant(self._printed, decoding)
+        self._input.write(preamble())
 
     @property
     def output(self) -> int:
         """The file descriptor to wait on for answers."""
-        return self._stdout.fileno()
+        return self._attended.output
 
     @property
-    def input(self) -> int | None:
-        """The file descriptor to wait on for room; None where nothing waits to be written."""
-        return None if self._gone or not self._out else self._stdin.fileno()
+    def outlets(self) -> list[Outlet]:
+        """What has bytes to be written, to wait on for room."""
+        return [outlet for outlet in (self._input, self._attended.places) if outlet.waits]
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes wait for room in its pipes."""
+        return self._input.backlog + self._attended.places.backlog
 
     @property
     def finished(self) -> bool:
         """Whether its input has ended and all packets are answered."""
-        return self._stdin.closed and not self.pending
+        return self._input.closed and not self.pending
 
     @property
     def resident(self) -> int:
@@ -150,59 +158,32 @@ class Tshark:
             return 0
         return int(pages[1]) * resource.getpagesize() if len(pages) > 1 else 0
 
-    def write(self, data: bytes | memoryview, packets: int = 0) -> None:
-        """Queue bytes of its input with so many packets in them; `data` is not copied."""
-        if not self._begun:
-            self._begun = True
-            self._begin()
-        self._out.append(memoryview(data))
-        self.backlog += len(data)
-        self.pending += packets
-        if packets:
-            self._nudged = False
+    def describe(self, data: bytes) -> None:
+        """Queue bytes of its input that hold no packet; `data` is not copied."""
+        self._input.write(data)
 
-    def _begin(self) -> None:
-        from producers.sources.write import preamble  # noqa: PLC0415  # loads numba, meanwhile it starts
-
-        self.write(preamble())
+    def write(self, data: bytes | memoryview, places: "Places") -> None:
+        """Queue packets, which were seen at `places`; `data` is not copied."""
+        self._attended.expect(places)
+        self._input.write(data)
+        self.pending += len(places.frames)
+        self._nudged = False
 
     def nudge(self) -> None:
         """Push the packets that wait in tshark's input buffer on; once is enough until more are written."""
-        if self.pending and not (self._out or self._nudged or self._stdin.closed):
-            self.write(_FILLER)
+        if self.pending and not (self._input.backlog or self._nudged or self._input.closed):
+            self._input.write(_FILLER)
             self._nudged = True
 
-    def send(self) -> None:
-        """Write what its pipe takes."""
-        if self._gone:
-            return
-        out = self._out
-        try:
-            sent = os.writev(self._stdin.fileno(), [out[place] for place in range(min(len(out), _PIECES))])
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._gone = True  # what it has answered can still be read
-            return
-        self.backlog -= sent
-        while sent:
-            if sent < len(out[0]):
-                out[0] = out[0][sent:]
-                return
-            sent -= len(out.popleft())
-
-    def receive(self) -> list[bytes]:
-        """The records that came. Raises TsharkEndedError when it has ended, after all that it answered was returned."""
-        try:
-            data = os.read(self._stdout.fileno(), _READ_SIZE)
-        except BlockingIOError:
-            return []
-        if not data:
+    def receive(self) -> "list[Answer]":
+        """The answers that came. Raises TsharkEndedError when it has ended, after all that it answered was returned."""
+        answers = self._attended.receive()
+        if answers is None:
             raise self._ended()
-        records = self._splitter.push(data)
-        self.pending -= len(records)
-        self._silent = 0.0
-        return records
+        if answers:
+            self.pending -= len(answers)
+            self._silent = 0.0
+        return answers
 
     def waited(self, seconds: float) -> None:
         """Told that nothing came for so long; kills it after a minute on one packet, raises TsharkEndedError then."""
@@ -213,22 +194,32 @@ class Tshark:
 
     def end_input(self) -> None:
         """Tell it that no packet follows, once everything queued has been written; it answers the last ones then."""
-        if not self._out and not self._stdin.closed:
-            self._stdin.close()
+        if not self._input.backlog:
+            self._input.close()
 
     def close(self) -> None:
         """End the child and let go of its files."""
         if self._child.poll() is None:
             self._child.kill()  # it has nothing to save
         self._child.wait()
-        if not self._stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # what was not written has nowhere to go
-                self._stdin.close()
-        self._stdout.close()
+        self._input.close()
+        if self._attendant is None:
+            os.close(self._printed)
+        else:
+            self._attendant.close()
         self._stderr.close()
         self._profile.cleanup()
 
+    @property
+    def _attended(self) -> "Attendant":
+        if self._attendant is None:
+            raise DecoderError("tshark has no attendant")
+        return self._attendant
+
     def _ended(self, why: str = "") -> TsharkEndedError:
+        if self._attended.failed and self._child.poll() is None:
+            self._child.kill()
+            why = "its answer could not be read"
         code = self._child.wait()
         self._stderr.seek(0)
         told = [
@@ -268,18 +259,11 @@ def _furnish(profile: Path) -> None:
     _link_plugins(profile)
 
 
-def _command(protocols: Sequence[str], preferences: Mapping[str, str]) -> list[str]:
-    tree = ["-T", "json", "--no-duplicate-keys", "-J", " ".join(protocols)]
-    command = [tshark_path(), "-n", "-l", "-r", "-", *tree]
-    for name, value in {**PREFERENCES, **preferences}.items():
+def _command(asked_for: Asked) -> list[str]:
+    command = [tshark_path(), "-n", "-l", "-r", "-", "-T", "json", "-J", " ".join(asked_for.protocols)]
+    for name, value in {**PREFERENCES, **asked_for.preferences}.items():
         command += ["-o", f"{name}:{value}"]
     return command
-
-
-def _widen(pipe: int) -> None:
-    """Make room in a pipe, so that tshark works on while we do; the system's limit may say no, which costs speed."""
-    with contextlib.suppress(PermissionError):
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 def _environment(profile: str) -> dict[str, str]:

@@ -1,10 +1,14 @@
 """Packets on their way to tshark: nothing but the shifted numbers differs from what was captured."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.decoders.encode import MAX_LINKTYPE, Interfaces, portion
+from producers.decoders.places import places_of
 from producers.engine.kernel.layout import FACTS, Fragment
 from producers.sources.packet import Block, RawPacket, block_of
 from producers.sources.write import preamble
@@ -22,8 +26,9 @@ def sent(block: Block, facts: np.ndarray, chosen: list[int]) -> list[RawPacket]:
     """What a reader of the encoded bytes finds."""
     indexes = np.array(chosen, dtype=np.int64)
     numbers, new = Interfaces().number(block)
-    encoded = portion(block, facts, indexes, numbers)
-    assert encoded.frames == [block.first_frame + index for index in chosen]
+    batch: Any = SimpleNamespace(block=block, facts=facts, flow=lambda _index: None)
+    encoded = portion(batch, indexes, places_of(batch, indexes), numbers)
+    assert [encoded.frame(n) for n in range(len(chosen))] == [block.first_frame + index for index in chosen]
     return read(preamble() + new + bytes(encoded.data))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from producers.decoders.convert import CONVERTERS, number
 from producers.decoders.ics import OPERATION, Framing, IcsDecoder, first, without_nothing
 from producers.decoders.secrets import Credentials
-from producers.decoders.tree import Columns, Tree, collect, holders
+from producers.decoders.tree import Columns, Tree, collect, holders, texts_of
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
 
@@ -19,6 +19,11 @@ _OWN = frozenset({0, 1, 2, 3, 5, 6, 7, 8})
 _ADDRESSES = {
     "source": ("bacnet.snet", ("bacnet.sadr_eth", "bacnet.sadr_mstp", "bacnet.sadr_tmp")),
     "destination": ("bacnet.dnet", ("bacnet.dadr_eth", "bacnet.dadr_mstp", "bacnet.dadr_tmp")),
+}
+_OTHER_END = {
+    f"netflight.bacnet.{end}.{part}": f"netflight.bacnet.{other}.{part}"
+    for end, other in (("source", "destination"), ("destination", "source"))
+    for part in ("network", "address")
 }
 _VALUES = frozenset(
     f"bacapp.present_value.{name}"
@@ -71,11 +76,11 @@ class BacnetDecoder(IcsDecoder):
             found = collect(layer, _NETWORK_FIELDS)
             kind = number(first(found, "bacnet.mesgtyp"))
             if kind is None:
-                self._headers.put(layer, place)
+                self._headers.put(found, place)
             else:
                 yield self._plain(_NETWORK + kind, _stations(found), protocol, place)
         else:
-            yield from self._message(layer, collect(self._headers.take(place), _NETWORK_FIELDS), place)
+            yield from self._message(layer, self._headers.take(place), place)
 
     def _plain(self, code: int, stations: dict[str, Any], protocol: str, place: Place) -> Unit:
         fields = {
@@ -104,7 +109,7 @@ class BacnetDecoder(IcsDecoder):
             fields["netflight.bacnet.service"] = self.name("netflight.bacnet.service", code)
         self._read_objects(layer, fields)
         side = "response" if role is Role.RESPONSE else "request"
-        fields[f"netflight.bacnet.{side}.values"] = list(_values(layer))
+        fields[f"netflight.bacnet.{side}.values"] = texts_of(layer, _VALUES)
         unit = Unit(role, fields, place, "bacapp", scope=_scope(stations))
         unit.key = _key(columns, stations, role)
         if role is Role.RESPONSE:
@@ -145,18 +150,12 @@ class BacnetDecoder(IcsDecoder):
 def _key(columns: Columns, stations: dict[str, Any], role: Role) -> tuple[str, ...]:
     """Invoke id, the station that asks and the one that answers."""
     seen = _turned(stations) if role is Role.RESPONSE else stations
-    ends = [f"netflight.bacnet.{end}.{part}" for end in _ADDRESSES for part in ("network", "address")]
-    return (first(columns, "bacapp.invoke_id"), *(str(seen.get(name, "")) for name in ends))
+    return (first(columns, "bacapp.invoke_id"), *[str(seen.get(name, "")) for name in _OTHER_END])
 
 
 def _turned(stations: dict[str, Any]) -> dict[str, Any]:
     """The stations from the other side."""
-    other = {"source": "destination", "destination": "source"}
-    return {
-        ".".join((*parts[:2], other[parts[2]], parts[3])): value
-        for name, value in stations.items()
-        if (parts := name.split("."))
-    }
+    return {_OTHER_END[name]: value for name, value in stations.items()}
 
 
 def _stations(network: Columns) -> dict[str, Any]:
@@ -190,13 +189,3 @@ def _labelled(tree: Tree, pattern: re.Pattern[str]) -> str | None:
             if said is not None:
                 return said
     return None
-
-
-def _values(tree: Tree) -> Iterator[str]:
-    """Present values in the order of the packet."""
-    for key, value in tree.items():
-        for item in value if isinstance(value, list) else (value,):
-            if isinstance(item, dict):
-                yield from _values(item)
-            elif key in _VALUES and isinstance(item, str):
-                yield item

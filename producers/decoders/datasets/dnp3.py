@@ -44,6 +44,7 @@ _VALUES = (
     *("dnp3.al.da.int8", "dnp3.al.da.int16", "dnp3.al.da.int32", "dnp3.al.da.float", "dnp3.al.da.double"),
     *("dnp3.al.timestamp", "dnp3.al.octet_string", "dnp3.al.file_name"),
 )
+_RANKS = {name: rank for rank, name in enumerate(_VALUES)}  # the first one that is there is told
 _WITHIN = ("dnp3.ctl.op", "dnp3.ctl.trip", *_VALUES)
 _HEADER = ("dnp3.src", "dnp3.dst", "dnp3.ctl.prm", "dnp3.ctl.prifunc", "dnp3.ctl.secfunc")
 _MESSAGE = ("dnp3.al.seq", "dnp3.al.func", "dnp3.al.file_name")
@@ -108,7 +109,7 @@ class Dnp3Decoder(IcsDecoder):
                 if code is not None:
                     said = f"g{code >> 8}v{code & 0xFF}"
                     objects.append(self._object(code, said, tree))
-                    points += [without_nothing(self._point(said, point, side)) for point in _points(tree)]
+                    points += [self._point(said, point, side) for point in _points(tree)]
         if objects:
             fields[f"netflight.dnp3.{side}.objects"] = objects
         if points:
@@ -128,28 +129,53 @@ class Dnp3Decoder(IcsDecoder):
 
     def _point(self, said: str, point: Tree, side: str) -> dict[str, Any]:
         found = collect(point, _POINT)
+        index = found.get("dnp3.al.index") or found.get("dnp3.al.point_index")
+        values = [name for name in found if name in _RANKS]
+        if index is not None and len(values) == 1 and len(found) == 2:  # as nearly all of thousands are
+            place, value = number(index[0]), found[values[0]][0]
+            if place is not None and value:
+                return {"object": said, "index": place, "value": value}
         told: dict[str, Any] = {"object": said}
         for name, field in _NUMBERS.items():
             if field in found:
                 told[name] = number(found[field][0])
-        if "index" not in told and "dnp3.al.point_index" in found:
-            told["index"] = number(found["dnp3.al.point_index"][0])
-        told["value"] = next((found[name][0] for name in _VALUES if name in found), None)
+        if "index" not in told and index is not None:
+            told["index"] = number(index[0])
+        told["value"] = found[min(values, key=_RANKS.__getitem__)][0] if values else None
         for name, field in _NAMED.items():
             if field in found:
                 told[name] = self.name(f"netflight.dnp3.request.points.{name}", number(found[field][0]))
         if side == "response" and "dnp3.al.ctrlstatus" in found:
             code = number(found["dnp3.al.ctrlstatus"][0])
             told["status"] = self.name("netflight.dnp3.response.points.status", code)
-        return told
+        return without_nothing(told)
 
 
 def _points(tree: Tree) -> Iterator[Tree]:
     """The points of an object header; a time stands beside its only point."""
-    found = [point for key in ("dnp3.al.index", "dnp3.al.point_index") for point in holders(tree, key)]
+    indexed: list[Tree] = []
+    numbered: list[Tree] = []
+    _find_points(tree, indexed, numbered)
+    found = indexed + numbered
     alone = tree.get("dnp3.al.timestamp") if len(found) == 1 else None
     for point in found:
         yield {**point, "dnp3.al.timestamp": alone} if isinstance(alone, str) else point
+
+
+def _find_points(tree: Tree, indexed: list[Tree], numbered: list[Tree]) -> None:
+    """Find the points by an index in front of them, and those by their place in a range."""
+    if "dnp3.al.index" in tree:
+        indexed.append(tree)
+    if "dnp3.al.point_index" in tree:
+        numbered.append(tree)
+    for value in tree.values():
+        kind = type(value)
+        if kind is dict:
+            _find_points(value, indexed, numbered)
+        elif kind is list:
+            for item in value:
+                if type(item) is dict:
+                    _find_points(item, indexed, numbered)
 
 
 _NUMBERS = {

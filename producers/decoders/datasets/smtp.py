@@ -92,6 +92,8 @@ class _Session:
 class SmtpDecoder(DialogueDecoder):
     """Units of SMTP commands, replies and mails; a mail's unit begins with MAIL and ends with the last reply to it."""
 
+    units_change = True
+
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sessions = self.per_flow(_Session)

@@ -58,6 +58,8 @@ class _Session:
 class TelnetDecoder(Decoder):
     """Units of the packets that tell something new of a connection; all share its session, told at its end."""
 
+    units_change = True
+
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
         self._sessions = self.per_flow(_Session)

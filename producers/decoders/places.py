@@ -1,0 +1,103 @@
+"""Where the packets were seen that a tshark is given, in columns; and how that gets to the process that decodes."""
+
+import marshal
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.decoders.unit import Place
+from producers.engine.kernel.layout import Kind
+from producers.engine.model import Batch, Flow, Tunnel
+
+# What of a flow is known before it is over, in the order of its fields.
+_IDENTITY = attrgetter(
+    *("transport", "ip_protocol", "ip_version", "source_ip", "destination_ip", "source_port"),
+    *("destination_port", "community_id", "start_ns", "end_ns", "interface", "ordinal", "uid", "source_mac"),
+    *("destination_mac", "vlan_ids"),
+)
+_FLOW = int(Kind.FLOW)
+
+
+class Places(NamedTuple):
+    """A row a packet; `which` counts in `flows`, `interfaces` in `names`."""
+
+    flows: list[Flow | None]
+    names: list[str]
+    frames: NDArray[np.int64]
+    times: NDArray[np.int64]
+    which: NDArray[np.int64]
+    forward: NDArray[np.bool_]
+    lengths: NDArray[np.int32]
+    interfaces: NDArray[Any]
+
+    def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
+        """Some of the rows."""
+        return self._replace(
+            frames=self.frames[rows],
+            times=self.times[rows],
+            which=self.which[rows],
+            forward=self.forward[rows],
+            lengths=self.lengths[rows],
+            interfaces=self.interfaces[rows],
+        )
+
+    def packed(self) -> bytes:
+        """All rows as bytes, for `unpacked`."""
+        used, which = np.unique(self.which, return_inverse=True)
+        flows = [packed_flow(self.flows[place]) for place in used.tolist()]
+        columns = (self.frames, self.times, which, self.forward, self.lengths, self.interfaces)
+        return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
+
+    def flow_of_each(self) -> list[Flow | None]:
+        """The flow of each row."""
+        return [self.flows[place] for place in self.which.tolist()]
+
+    def name_of_each(self) -> list[str]:
+        """The interface's name of each row."""
+        return [self.names[number] for number in self.interfaces.tolist()]
+
+
+def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
+    """Where the packets of a batch at `indexes` were seen."""
+    block, facts = batch.block, batch.facts[indexes]
+    uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
+    _, first, which = np.unique(uids, return_index=True, return_inverse=True)
+    return Places(
+        [batch.flow(index) for index in indexes[first].tolist()],
+        [name for name, _ in block.interfaces],
+        indexes + block.first_frame,
+        block.time_ns[indexes],
+        which,
+        facts["forward"] == 1,
+        facts["length"],
+        block.interface[indexes],
+    )
+
+
+def unpacked(data: bytes) -> list[Place]:
+    """The rows that were packed, as places without a path."""
+    told, names, frames, times, which, forward, lengths, interfaces = marshal.loads(data)  # noqa: S302  # our own
+    flows = [unpacked_flow(each) for each in told]
+    return [
+        Place(frame, time_ns, flows[at], sent, length, names[number], "")
+        for frame, time_ns, at, sent, length, number in zip(
+            frames, times, which, forward, lengths, interfaces, strict=True
+        )
+    ]
+
+
+def packed_flow(flow: Flow | None) -> tuple[Any, ...] | None:
+    """What is known of a flow before it is over, as plain values."""
+    return None if flow is None else (*_IDENTITY(flow), flow.tunnel and tuple(flow.tunnel))
+
+
+def unpacked_flow(told: tuple[Any, ...] | None) -> Flow | None:
+    """The flow that was packed."""
+    if told is None:
+        return None
+    *identity, tunnel = told
+    flow = Flow(*identity)
+    flow.tunnel = tunnel and Tunnel(*tunnel)
+    return flow
