@@ -33,6 +33,8 @@ from tests.integration.counting import (
 from tests.integration.playing import LIMIT, QUIET, parts, play, play_settings
 from tests.integration.sinking import publish
 
+pytestmark = pytest.mark.timeout(600)  # the first one starts the servers and plays the captures
+
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DECLARED = declarations()
 # In the order of their times, over seven hours.
@@ -134,13 +136,11 @@ def flow(namespace: str, at: int, fields: dict[str, Any]) -> Event:
     return sample("flow", namespace, **given, **fields)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", DECLARED)
 def test_a_statistic_is_what_elasticsearch_counts(name: str, played: Place) -> None:
     hold(name, played)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name", [name for name, declared in DECLARED.items() if declared["dataset"] == "flow"]
 )
@@ -179,7 +179,6 @@ def test_packets_that_are_missing_in_a_capture_are_its_loss(played: Place) -> No
     assert all(0 <= loss < 1 for loss in losses)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", [name for name, declared in DECLARED.items() if "baseline" in declared])
 def test_a_baseline_is_that_of_the_same_hour_of_the_week(name: str, weeks: Place) -> None:
     declared = DECLARED[name]
