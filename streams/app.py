@@ -174,6 +174,9 @@ def _context(app: faust.App, settings: Settings, store: str) -> Context:
             value_type=bytes,
             partitions=settings.kafka.partitions,
             options=dict(options),
+            # Recovery reads batches, too, and has each written at once.
+            schema=BatchSchema(),
+            recovery_buffer_size=1,
         )
         for name in TABLES
     }
