@@ -174,6 +174,10 @@ def _context(app: faust.App, settings: Settings, store: str) -> Context:
             value_type=bytes,
             partitions=settings.kafka.partitions,
             options=dict(options),
+            # Recovery reads batches, too, and writes them two at a time; with one, Faust reads the changelog on for ever,
+            # and old rows would go over new ones.
+            schema=BatchSchema(),
+            recovery_buffer_size=2,
         )
         for name in TABLES
     }

@@ -75,7 +75,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._confirmed: dict[TP, int] = {}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust asks so
-        """Fetch; one batch for each partition of events, single messages of changelogs."""
+        """Fetch; one batch for each partition, of events and of changelogs."""
         fetched, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if fetched is None or self.should_stop:
@@ -87,17 +87,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             if not records or not (active is None or tp in active or tp in self._buffered_partitions):
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            for message in self._messages(tp, records, generation):
-                if not self.flow_active or self.app.consumer_generation_id != generation:
-                    return
-                yield tp, message
-
-    def _messages(self, tp: TP, records: list[Any], generation: int) -> Iterator[Message]:
-        if tp.topic.endswith(CHANGELOG):
-            for record in records:
-                yield self._to_message(tp, record)
-        else:
-            yield Batch.of(tp, records, generation)
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            yield tp, Batch.of(tp, records, generation)
 
     async def _seek_again(self) -> None:
         """What was fetched while the flow stood still is dropped: it has to come again."""

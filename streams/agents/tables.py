@@ -4,8 +4,8 @@ Faust writes row by row, finds the partition by the message at work, and throws 
 offset could be committed whose state is not in Kafka yet.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import faust
 import rocksdict
@@ -14,6 +14,9 @@ from faust.types.tuples import TP
 
 from streams.agents.sending import Sender, Ticket
 from streams.core.windows import Write
+
+if TYPE_CHECKING:
+    from streams.transport import Batch
 
 
 class PartitionTable(faust.Table):  # type: ignore[misc]
@@ -52,16 +55,19 @@ class PartitionTable(faust.Table):  # type: ignore[misc]
                 self.data.set_persisted_offset(TP(topic, partition), offset)
 
     def apply_changelog_batch(self, batch: Any) -> None:
-        """What recovery reads; counted."""
-        events = list(batch)
-        self.recovered += len(events)
-        super().apply_changelog_batch(events)
+        """What recovery reads: events whose message is a `Batch` of rows of one partition; counted."""
+        for event in batch:
+            rows: Batch = event.message
+            self._apply(rows.partition, [(row.key, row.value) for row in rows.records])
+            if isinstance(self.data, RocksStore):
+                self.data.set_persisted_offset(rows.tp, rows.offset)
+            self.recovered += len(rows.records)
 
     def _is_open(self, partition: int) -> bool:
         """Whether the partition's database is open: one that was taken from us belongs to another."""
         return isinstance(self.data, RocksStore) and partition in self.data._dbs  # noqa: SLF001 - as above
 
-    def _apply(self, partition: int, rows: list[Write]) -> None:
+    def _apply(self, partition: int, rows: Sequence[Write]) -> None:
         store = self.data
         if not isinstance(store, RocksStore):
             for key, value in rows:

@@ -170,6 +170,13 @@ def test_a_benchmark_gets_the_programs_that_its_capture_is_recorded_with(
     assert f"--no-install-recommends {packages}'" in ended.stderr
 
 
+def test_the_benchmark_of_the_worker_gets_what_its_kafka_needs(launcher: Launcher) -> None:
+    launcher.make_environment()
+    launcher.stand_in("apt-get")
+    ended = launcher.run("bench", "streams", user=NOBODY if os.geteuid() == 0 else None)
+    assert "--no-install-recommends tshark maven" in ended.stderr
+
+
 def test_a_machine_without_apt_is_told_what_is_missing(launcher: Launcher) -> None:
     launcher.make_environment()
     ended = launcher.run("decode", "x.pcap")
