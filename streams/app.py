@@ -174,8 +174,8 @@ def _context(app: faust.App, settings: Settings, store: str) -> Context:
             value_type=bytes,
             partitions=settings.kafka.partitions,
             options=dict(options),
-            # Recovery reads batches, too, and writes them two at a time; with one, Faust reads the changelog on for ever,
-            # and old rows would go over new ones.
+            # Recovery reads batches, too, and writes two at a time: with one, Faust would read the changelog on when it
+            # has recovered, and write old rows over new ones.
             schema=BatchSchema(),
             recovery_buffer_size=2,
         )

@@ -188,8 +188,8 @@ def start_worker(
 
 
 @contextmanager
-def worker(settings: Settings, store: str = "rocksdb") -> Iterator[subprocess.Popen[bytes]]:
-    process = start_worker(settings, "memory")
+def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    process = start_worker(settings)
     try:
         yield process
         process.send_signal(signal.SIGTERM)
