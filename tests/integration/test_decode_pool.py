@@ -116,8 +116,19 @@ def test_the_default_policy_tells_what_decoding_everything_tells(
     assert different == BETTER_WITHOUT_BULK | NOT_DECODED
 
 
+def days(folder: Path, count: int) -> Path:
+    """The same day so many times, one after the other: the children are still at work when the first events come."""
+    copies = [folder / f"day{number}.pcap" for number in range(count)]
+    for number, copy in enumerate(copies):
+        subprocess.run(["editcap", "-t", str(number * 86_400), DAY, copy], check=True, capture_output=True)
+    whole = folder / "days.pcap"
+    subprocess.run(["mergecap", "-a", "-F", "pcap", "-w", whole, *copies], check=True, capture_output=True)
+    return whole
+
+
 def test_killed_children_cost_no_flow_and_no_more_than_what_was_in_flight(tmp_path: Path) -> None:
-    whole = decode(DAY, tmp_path / "whole", children=2)
+    capture = days(tmp_path, 8)
+    whole = decode(capture, tmp_path / "whole", children=2)
     chance = random.Random(7)
     strikes = {chance.randrange(5, 400) for _ in range(4)}
     heard = 0
@@ -128,7 +139,7 @@ def test_killed_children_cost_no_flow_and_no_more_than_what_was_in_flight(tmp_pa
         if heard in strikes:
             strike(signal.SIGKILL)
 
-    killed = decode(DAY, tmp_path / "killed", children=2, seen=kill)
+    killed = decode(capture, tmp_path / "killed", children=2, seen=kill)
     outcome = killed.outcome
     check(
         Told(

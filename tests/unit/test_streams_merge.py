@@ -49,7 +49,7 @@ def windows_of(given_statistic: Statistic, events: Sequence[Seen]) -> dict[tuple
     shape = given_statistic.shape
     found: dict[tuple[int, int, str], list[Seen]] = defaultdict(list)
     for group in {event.group for event in events}:
-        own = sorted(event for event in events if event.group == group)
+        own = sorted((event for event in events if event.group == group), key=lambda seen: seen.time_ns)
         if shape.kind is Kind.SESSION:
             runs: list[list[Seen]] = []
             for event in own:
