@@ -59,12 +59,21 @@ def decoded() -> dict[Path, list[Event]]:
     }
 
 
+# Conversations on ports of their own choice: tshark by itself does not find them, and we not their first line.
+ELSEWHERE = {"IRC": 8000, "smtp-decrypted": 2525}
+
+
 def of(name: str, path: Path) -> list[Event]:
-    return [event for event in decoded()[path] if event["event"]["dataset"] == f"network_traffic.{name}"]
+    """The events of a dataset in a capture, but for those on ports of their own choice."""
+    own = ELSEWHERE.get(path.stem)
+    return [
+        event
+        for event in decoded()[path]
+        if event["event"]["dataset"] == f"network_traffic.{name}"
+        and (own is None or own not in (event["source"].get("port"), event["destination"].get("port")))
+    ]
 
 
-# What stands on ports of its own choice is ours to find; tshark is told.
-ELSEWHERE = {"IRC": "tcp.port==8000,irc", "smtp-decrypted": "tcp.port==2525,smtp"}
 FIELDS = (
     *("frame.number", "tcp.stream", "udp.stream", "tcp.dstport", "tcp.payload", "imf.message_id"),
     *("smtp.req.command", "smtp.response.code", "smtp.auth.password"),
@@ -83,7 +92,6 @@ def rows(path: Path) -> list[Row]:
     condition = "smtp || ftp || imap || pop || irc || telnet || tftp"
     command = ["tshark", "-n", "-r", str(path), "-Y", condition, "-T", "fields", "-E", "separator=/t"]
     command += ["-E", "aggregator=,", "-o", "tcp.reassemble_out_of_order:TRUE"]
-    command += ["-d", ELSEWHERE[path.stem]] if path.stem in ELSEWHERE else []
     command += [part for name in FIELDS for part in ("-e", name)]
     text = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "replace")
     found = []
