@@ -58,10 +58,12 @@ def flows(count: int, seed: int, start: int = START) -> list[tuple[int, Document
             "network": {
                 "transport": draw.choice(["tcp", "udp"]),
                 "protocol": draw.choice(["tls", "dns", "http"]),
+                "direction": draw.choice(["inbound", "outbound"]),
                 "bytes": sent + received,
                 "packets": 7,
             },
             "flow": {"id": str(number), "final": draw.random() < 0.9},
+            "netflight": {"flow": {"state": draw.choice(["SF", "S0"]), "missed_bytes": draw.randrange(100)}},
         }
         if draw.random() < 0.1:
             del fields["network"]["protocol"]
