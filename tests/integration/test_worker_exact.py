@@ -89,16 +89,6 @@ class Workers:
         assert process.wait() == -signal.SIGKILL
         self._running[place] = self._start()
 
-    def join(self) -> None:
-        """One more comes."""
-        self._running.append(self._start())
-
-    def leave(self) -> None:
-        """The last one that came goes; it may have been killed, and have just begun again."""
-        process = self._running.pop()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) in {0, -signal.SIGTERM}
-
     def stop(self) -> None:
         for process in self._running:
             process.send_signal(signal.SIGTERM)
@@ -228,9 +218,7 @@ def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # n
     def disturb(running: Workers) -> None:
         group = consumer(kafka, app_id(namespace), "test")
         done = committed(group, namespace)
-        for number in range(KILLS):
-            if workers == 1 and number in {3, 6}:
-                running.join() if number == 3 else running.leave()
+        for _ in range(KILLS):
             deadline = time.monotonic() + 60
             while (now := committed(group, namespace)) == done:  # it would be killed before it has begun
                 assert time.monotonic() < deadline, "no event was worked on for a minute"
