@@ -65,7 +65,7 @@ class EventsAgent:
                     continue
                 found = self._windows(dataset, assigned.partition)
                 silent = time.monotonic() - found.seen >= context.settings.worker.idle_close
-                if silent and not found.idle and not self._behind(assigned, found):
+                if silent and not found.idle and not self._behind(assigned):
                     ticket = Ticket()
                     self._hand_on(found, ticket, idle=True)
                     ticket.seal()
@@ -94,7 +94,7 @@ class EventsAgent:
         if found is not None:
             context.telemetry.count("late_events", "corrected", done.late)
             context.telemetry.count("late_events", "dropped", done.dropped)
-            found.seen, found.last = time.monotonic(), batch.offset
+            found.seen = time.monotonic()
             self._keep(found, ticket)
 
     def _detect(self, ticket: Ticket, decoded: Decoded, record: Any) -> None:
@@ -147,10 +147,11 @@ class EventsAgent:
         for target in targets:
             self._context.sender.send(ticket, self._context.merge_topic, key, value, partition=target)
 
-    def _behind(self, assigned: Any, found: "_Counted") -> bool:
+    def _behind(self, assigned: Any) -> bool:
         """Whether Kafka has messages of the partition that have not been taken yet."""
-        end = self._context.app.consumer.highwater(assigned)
-        return end is not None and found.last is not None and end > found.last + 1
+        consumer = self._context.app.consumer
+        end, taken = consumer.highwater(assigned), consumer.next_offset(assigned)
+        return end is None or taken is None or end > taken
 
     def _windows(self, dataset: str, partition: int) -> "_Counted":
         """A source partition's panes, from the table after a new assignment."""
@@ -169,7 +170,7 @@ class EventsAgent:
 
 
 class _Counted:
-    """A source partition at work: when it was last heard (monotonic seconds), its last offset.
+    """A source partition at work: when it was last heard (monotonic seconds).
 
     `idle` is what the merge was told last, None before it was told anything.
     """
@@ -179,5 +180,4 @@ class _Counted:
         self.partition = partition
         self.windows = windows
         self.seen = time.monotonic()
-        self.last: int | None = None
         self.idle: bool | None = None

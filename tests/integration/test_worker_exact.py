@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from runtime.kafka import consumer, producer
 from runtime.settings import KafkaSettings, Settings
@@ -65,9 +65,14 @@ def rows(results: list[Document]) -> Rows:
 
 
 def committed(group: Consumer, namespace: str) -> int:
-    """How many events of the namespace's flows are done for good."""
+    """How many events of the namespace's flows are done for good; 0 while the group has no coordinator yet."""
     places = [TopicPartition(topic(namespace, "flow"), number) for number in range(4)]
-    return sum(max(0, place.offset) for place in group.committed(places, timeout=10))
+    try:
+        return sum(max(0, place.offset) for place in group.committed(places, timeout=10))
+    except KafkaException as error:
+        if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_COORDINATOR:
+            raise
+        return 0
 
 
 class Workers:
@@ -89,16 +94,28 @@ class Workers:
         assert process.wait() == -signal.SIGKILL
         self._running[place] = self._start()
 
+    def join(self) -> None:
+        """One more comes."""
+        self._running.append(self._start())
+
+    def leave(self) -> None:
+        """The newest goes, as it is stopped."""
+        _stop([self._running.pop()])
+
     def stop(self) -> None:
-        for process in self._running:
-            process.send_signal(signal.SIGTERM)
-        assert {process.wait(60) for process in self._running} <= {0, -signal.SIGTERM}
+        _stop(self._running)
 
     def end(self) -> None:
         for process in self._running:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    assert {process.wait(60) for process in processes} <= {0, -signal.SIGTERM}  # the latter: it had just begun
 
 
 @contextmanager
@@ -205,7 +222,7 @@ def test_a_capture_of_2010_gives_the_same_rows_at_once_as_on_its_day(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # noqa: PLR0917  # fixtures
+def test_killed_ten_times_and_joined_for_a_while_workers_end_with_every_row_of_an_undisturbed_run(  # noqa: PLR0917  # fixtures
     kafka: KafkaSettings,
     namespace: str,
     tmp_path: Path,
@@ -218,7 +235,11 @@ def test_killed_ten_times_workers_end_with_every_row_of_an_undisturbed_run(  # n
     def disturb(running: Workers) -> None:
         group = consumer(kafka, app_id(namespace), "test")
         done = committed(group, namespace)
-        for _ in range(KILLS):
+        for number in range(KILLS):
+            if number == KILLS // 2:
+                running.join()
+            if number == KILLS // 2 + 3:
+                running.leave()
             deadline = time.monotonic() + 60
             while (now := committed(group, namespace)) == done:  # it would be killed before it has begun
                 assert time.monotonic() < deadline, "no event was worked on for a minute"
