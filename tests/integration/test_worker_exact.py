@@ -115,7 +115,10 @@ class Workers:
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    assert {process.wait(60) for process in processes} <= {0, -signal.SIGTERM}  # the latter: it had just begun
+    assert {process.wait(60) for process in processes} <= {
+        0,
+        -signal.SIGTERM,
+    }  # the latter: it had just begun
 
 
 @contextmanager
