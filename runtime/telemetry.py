@@ -56,6 +56,35 @@ def write_summary(path: Path | None, summary: dict[str, Any]) -> None:
     draft.replace(path)
 
 
+_WORDINGS = 1_000
+
+
+class Seldom(logging.Filter):
+    """Lets messages of one wording through once in so many seconds, and says how many there were in between.
+
+    A broker that is away is complained about at each attempt to reach it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is told."""
+        wording = (record.name, str(record.msg))
+        told, more = self._seen.get(wording, (-self._seconds, 0))
+        if record.created - told < self._seconds:
+            self._seen[wording] = told, more + 1
+            return False
+        if len(self._seen) >= _WORDINGS:
+            self._seen.clear()
+        self._seen[wording] = record.created, 0
+        if more:
+            record.msg = f"{record.msg} ({more} more of these since it was last told)"
+        return True
+
+
 def setup_logging(level: str = "INFO") -> None:
     """Log to stderr: time, level, part, message."""
     logging.basicConfig(

@@ -16,7 +16,7 @@ import faust
 from runtime.errors import BrokerError, ConfigError
 from runtime.kafka import ANSWER_SECONDS, admin, ensure_topics
 from runtime.settings import KafkaSettings, Settings
-from runtime.telemetry import Telemetry
+from runtime.telemetry import Seldom, Telemetry
 from schemas.topics import event_topics, topic_settings
 from streams.agents.context import MAX_MESSAGE, Context
 from streams.agents.events import EventsAgent
@@ -47,6 +47,18 @@ ROCKSDB = {
     "max_open_files": 256,
     "driver": "rocksdict",
 }
+
+
+# Faust's Kafka client says many times a second that a broker does not answer.
+COMPLAINING = (
+    "",
+    ".cluster",
+    ".conn",
+    ".consumer.fetcher",
+    ".consumer.group_coordinator",
+    ".producer.sender",
+)
+COMPLAINT_SECONDS = 30.0
 
 
 def app_id(namespace: str) -> str:
@@ -253,6 +265,9 @@ def run_worker(settings: Settings, *, stop: threading.Event | None = None) -> in
             home.announce(settings.worker.web_host, settings.worker.web_port)
         worker = faust.Worker(app, loglevel="WARNING", quiet=True, loop=loop, workdir=Path.cwd())
         worker.spinner = None
+        seldom = Seldom(COMPLAINT_SECONDS)
+        for name in COMPLAINING:
+            logging.getLogger(f"aiokafka{name}").addFilter(seldom)
         if stop is not None:
             _stop_with(app, worker, stop)
         try:

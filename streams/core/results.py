@@ -146,7 +146,9 @@ def _envelope(  # noqa: PLR0913, PLR0917  # called here only
 ) -> Event:
     start_ns, end_ns, revision = result.start_ns, result.end_ns, result.revision
     dataset = statistic.emits
-    scope = "|".join([statistic.name, *(str(part) for part in group)])
+    scope = orjson.dumps(
+        [statistic.name, *group]
+    ).decode()  # whatever the wire put into a group, it is one group's
     event = new_event(
         dataset,
         event_id(dataset.dataset, scope, start_ns, revision),
