@@ -16,8 +16,8 @@ from runtime.settings import KafkaSettings
 
 INTEGRATION = Path(__file__).parent / "integration"
 
-# What CI says depends on the commit alone; everybody else looks for new examples each time. How long an example takes is
-# the machine's affair.
+# What CI says depends on the commit alone; everybody else looks for new examples each time. How long an example
+# takes is the machine's affair.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("anybody", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "anybody")
