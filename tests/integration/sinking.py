@@ -27,13 +27,28 @@ def sink_settings(namespace: str, kafka: KafkaSettings, url: str, **bulk: Any) -
     )
 
 
+_declared: set[tuple[str, str]] = set()
+
+
+def _declare(kafka: KafkaSettings, namespace: str) -> None:
+    """Create the topics of a namespace, once."""
+    if (kafka.bootstrap, namespace) not in _declared:
+        ensure_topics(kafka, topic_settings(namespace))
+        _declared.add((kafka.bootstrap, namespace))
+
+
 def publish(settings: Settings, events: Iterable[Event | bytes], name: str = "dns") -> int:
     """Publish events, or bytes that are none, to topic `name`; returns how many Kafka acknowledged."""
-    ensure_topics(settings.kafka, topic_settings(settings.namespace))
+    return publish_each(settings, ((name, event) for event in events))
+
+
+def publish_each(settings: Settings, events: Iterable[tuple[str, Event | bytes]]) -> int:
+    """Publish events to the topics named with them; returns how many Kafka acknowledged."""
+    _declare(settings.kafka, settings.namespace)
     client = producer(settings.kafka, "test")
     errors: list[object] = []
     count = 0
-    for event in events:
+    for name, event in events:
         raw = isinstance(event, bytes)
         client.produce(
             topic(settings.namespace, name),

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from sinks.elasticsearch.client import Client
 from sinks.elasticsearch.templates import detect_dialect, install, outdated
 from sinks.runner import run_sink
 from tests.events import sample
-from tests.integration.sinking import IDLE, documents, ids, publish, run, sink_settings
+from tests.integration.sinking import IDLE, documents, ids, publish, publish_each, run, sink_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,8 +56,8 @@ def test_every_event_arrives_once_and_again_is_a_duplicate(settings: Settings) -
 
 
 def test_events_of_every_dataset_find_their_data_streams(settings: Settings) -> None:
-    for name, dataset in datasets().items():
-        publish(settings, [sample(name, settings.namespace)], dataset.topic)
+    every = datasets().items()
+    publish_each(settings, [(dataset.topic, sample(name, settings.namespace)) for name, dataset in every])
     assert run(settings)["indexed"] == len(datasets())
     for dataset in datasets().values():
         assert len(documents(settings, f"{dataset.stream}-{dataset.dataset}")) == 1
@@ -178,8 +179,7 @@ def test_second_sink_takes_over_partitions_without_losing_any(
 
     def spread() -> None:
         # Over all topics: whichever partitions the second sink gets, there is something in them.
-        for number, name in enumerate(topics):
-            publish(small, events[number :: len(topics)], name)
+        publish_each(small, zip(itertools.cycle(topics), events))  # topics go round
 
     spread()
     counts = [Telemetry("one"), Telemetry("two")]

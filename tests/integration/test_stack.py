@@ -22,8 +22,9 @@ from runtime.kafka import admin, ensure_topics
 from runtime.settings import KafkaSettings, cache_dir
 
 OWNER = """
-import json, sys, time
+import json, signal, sys, time
 from cockpit.stack import up
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without
 with up("owned", ephemeral=True, report=lambda line: print(json.dumps(line), flush=True)) as stack:
     stack.spawn("part", ["sleep", "120"])
     print(json.dumps({"folder": str(stack.folder), "pids": [part.pid for part in stack.status()]}), flush=True)
