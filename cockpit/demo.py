@@ -45,7 +45,7 @@ def run_demo(capture: Path | None, *, keep: bool, summary: Path | None) -> int:
     open_folder(state_dir())
     waiting = partial(_tell, "another demo is running: waiting for its end")
     with _sample(capture) as path, exclusive(state_dir() / ".demo.lock", waiting):
-        stack = up(NAME, report=_tell)
+        stack = up(NAME, report=_tell, quick=True)
         with stop_on_signals() as stop:
             return _run(stack, path, stop, keep=keep, summary=summary)
 

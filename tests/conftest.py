@@ -73,7 +73,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """A running Kafka and Elasticsearch of this session's own; a test that kills one starts it again."""
-    with up("test", ephemeral=True) as running:
+    with up("test", ephemeral=True, quick=True) as running:
         yield running
 
 

@@ -3,7 +3,7 @@
 import http.client
 import json
 
-from cockpit.stack.server import Command, Place, server_folder
+from cockpit.stack.server import QUICK, Command, Place, server_folder
 
 ANSWER_SECONDS = 5.0
 
@@ -26,7 +26,7 @@ cluster.routing.allocation.disk.threshold_enabled: false
 JVM_OPTIONS = """\
 -Xms256m
 -Xmx{heap}
--XX:+UseG1GC
+{options}
 -XX:-AlwaysPreTouch
 -XX:+ExitOnOutOfMemoryError
 -Djava.io.tmpdir=${{ES_TMPDIR}}
@@ -45,7 +45,7 @@ rootLogger.appenderRef.console.ref = console
 """
 
 
-def prepare(place: Place, port: int, cluster: str) -> Command:
+def prepare(place: Place, port: int, cluster: str, *, quick: bool) -> Command:
     """Write the settings; the command that starts the node as the cluster `cluster`.
 
     Its launcher starts the server as a child and ends it when it ends itself, however it ends.
@@ -62,7 +62,8 @@ def prepare(place: Place, port: int, cluster: str) -> Command:
         encoding="utf-8",
     )
     heap = place.heaps["elasticsearch"]
-    (config / "jvm.options").write_text(JVM_OPTIONS.format(heap=heap), encoding="utf-8")
+    options = "\n".join(QUICK if quick else ("-XX:+UseG1GC",))
+    (config / "jvm.options").write_text(JVM_OPTIONS.format(heap=heap, options=options), encoding="utf-8")
     (config / "log4j2.properties").write_text(LOG4J2, encoding="utf-8")
     environment = {
         "ES_JAVA_HOME": str(place.java),

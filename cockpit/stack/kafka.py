@@ -6,12 +6,11 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from cockpit.stack.server import Command, Place, run_once, server_folder
+from cockpit.stack.server import QUICK, Command, Place, run_once, server_folder
 from runtime.kafka import admin
 from runtime.settings import KafkaSettings
 
 ANSWER_SECONDS = 5.0
-QUICK = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # for a tool that runs a second
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -63,7 +62,7 @@ logger.config.level = warn
 """
 
 
-def prepare(place: Place, port: int, controller_port: int) -> Command:
+def prepare(place: Place, port: int, controller_port: int, *, quick: bool) -> Command:
     """Write the settings, format the data folder the first time; the command that starts the broker."""
     home = server_folder(place, "kafka", "data", "tmp")
     properties = home / "server.properties"
@@ -78,7 +77,8 @@ def prepare(place: Place, port: int, controller_port: int) -> Command:
         argv += ["--config", str(properties)]
         run_once(place, Command([*_java(place, home, "128m"), *QUICK, *argv], home), "kafka-format")
     heap = place.heaps["kafka"]
-    return Command([*_java(place, home, heap), "kafka.Kafka", str(properties)], home)
+    options = QUICK if quick else ()
+    return Command([*_java(place, home, heap), *options, "kafka.Kafka", str(properties)], home)
 
 
 def ready(bootstrap: str, folder: Path) -> bool:

@@ -35,11 +35,12 @@ def up(  # noqa: PLR0913  # each named
     kafka_port: int | None = None,
     elasticsearch_port: int | None = None,
     servers: Sequence[Server] = SERVERS,
+    quick: bool = False,
 ) -> Stack:
     """Start the stack `name`, or what is missing of it; returns it when its `servers` answer.
 
     A stack that runs is returned as it is. An ephemeral one gets a name of its own, dies with this process
-    and leaves nothing. What fails or is interrupted (Ctrl-C) is stopped again.
+    and leaves nothing. `quick` is for little data: see Plan. What fails or is interrupted (Ctrl-C) is stopped again.
     Raises StackError: no JDK, no Maven, no room, a port in use, a server that dies.
     """
     stack_folder(name)
@@ -48,11 +49,11 @@ def up(  # noqa: PLR0913  # each named
     unique = ephemeral_name(name, owner) if owner else name
     folder = stack_folder(unique)
     if owner is not None:
-        return _up_anew(unique, owner, report, (kafka_port, elasticsearch_port), servers)
+        return _up_anew(unique, owner, report, (kafka_port, elasticsearch_port), servers, quick=quick)
     with _locked(folder, report):
         running = _attach(unique, folder, report)
         if running is None:
-            return _up_anew(unique, None, report, (kafka_port, elasticsearch_port), servers)
+            return _up_anew(unique, None, report, (kafka_port, elasticsearch_port), servers, quick=quick)
         _check_ports(running, kafka_port, elasticsearch_port)
         if not all(running.part_alive(server) for server in servers):
             _start(running, servers)
@@ -89,19 +90,21 @@ def _attach(name: str, folder: Path, report: Report) -> Stack | None:
     return stack if any(stack.part_alive(server) for server in SERVERS) else None
 
 
-def _up_anew(
+def _up_anew(  # noqa: PLR0913  # what `up` was given
     name: str,
     owner: ProcessRecord | None,
     report: Report,
     ports: tuple[int | None, int | None],
     servers: Sequence[Server],
+    *,
+    quick: bool,
 ) -> Stack:
     """Choose ports and start; where one of our choice was taken meanwhile, choose again."""
     folder = stack_folder(name)
     place = find_place(name, folder, report)
     open_stack(folder)
     for attempt in range(1, PORT_ATTEMPTS + 1):
-        stack = Stack(name, folder, _plan(folder, owner, *ports), report)
+        stack = Stack(name, folder, _plan(folder, owner, *ports, quick=quick), report)
         stack.use(place)
         try:
             _start(stack, servers)
@@ -159,7 +162,9 @@ def _locked(folder: Path, report: Report) -> Iterator[None]:
         yield
 
 
-def _plan(folder: Path, owner: ProcessRecord | None, kafka_port: int | None, search_port: int | None) -> Plan:
+def _plan(
+    folder: Path, owner: ProcessRecord | None, kafka_port: int | None, search_port: int | None, *, quick: bool
+) -> Plan:
     """Ports: those asked for, else those of the last start if they are free, else the usual ones, else any."""
     last = read_plan(folder)
     taken: set[int] = set()
@@ -176,4 +181,5 @@ def _plan(folder: Path, owner: ProcessRecord | None, kafka_port: int | None, sea
             "Elasticsearch",
         ),
         owner=owner,
+        quick=quick,
     )

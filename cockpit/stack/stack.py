@@ -210,8 +210,12 @@ class Stack:
 
     def _command(self, name: Server, place: Place) -> Command:
         if name == "kafka":
-            return kafka.prepare(place, self.plan.kafka_port, self.plan.controller_port)
-        return elasticsearch.prepare(place, self.plan.elasticsearch_port, self._cluster)
+            return kafka.prepare(
+                place, self.plan.kafka_port, self.plan.controller_port, quick=self.plan.quick
+            )
+        return elasticsearch.prepare(
+            place, self.plan.elasticsearch_port, self._cluster, quick=self.plan.quick
+        )
 
     def _answers(self, name: Server) -> bool:
         if name == "kafka":

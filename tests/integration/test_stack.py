@@ -25,7 +25,7 @@ OWNER = """
 import json, signal, sys, time
 from cockpit.stack import up
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without
-with up("owned", ephemeral=True, report=lambda line: print(json.dumps(line), flush=True)) as stack:
+with up("owned", ephemeral=True, quick=True, report=lambda line: print(json.dumps(line), flush=True)) as stack:
     stack.spawn("part", ["sleep", "120"])
     print(json.dumps({"folder": str(stack.folder), "pids": [part.pid for part in stack.status()]}), flush=True)
     time.sleep(120)
@@ -38,7 +38,7 @@ def second() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         Path(folder).chmod(0o755)
         patch.setenv("NETFLIGHT_STATE", folder)
-        with up("second") as running:
+        with up("second", quick=True) as running:
             yield running
 
 
