@@ -37,6 +37,7 @@ SERVERS = frozenset(
             "stack",
             "statistics",
             "top",
+            "transport",
             "worker",
         ),
         *("bench_streams", "recorder_alerts", "worker_exact", "worker_rules"),
