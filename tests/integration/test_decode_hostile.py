@@ -393,7 +393,7 @@ def test_a_tshark_that_dies_again_and_again_is_an_error_after_all_flows_are_told
         while not over.wait(0.01):
             strike(signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     try:
         events, outcome = decode([DAY])

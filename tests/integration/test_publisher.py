@@ -100,7 +100,7 @@ def test_a_broker_that_dies_and_comes_back_loses_nothing_and_doubles_nothing(
             if number % 100 == 0:
                 time.sleep(0.05)
 
-    publishing = threading.Thread(target=publish)
+    publishing = threading.Thread(target=publish, daemon=True)
     publishing.start()
     time.sleep(0.5)
     stack.stop_server("kafka", kill=True)

@@ -217,7 +217,7 @@ def test_live_packets_make_the_events_that_they_make_from_a_file(tmp_path: Path)
     recording, stop = Recording(LiveSource(LOOPBACK, capture_filter=f"net {RESOLVER}/32")), threading.Event()
     events: list[Event] = []
     runner = Runner(Settings(sensor="test"), events.append, stop)
-    running = threading.Thread(target=runner.run_source, args=(recording,))
+    running = threading.Thread(target=runner.run_source, args=(recording,), daemon=True)
     running.start()
     until = time.monotonic() + 20
     while not recording.source.capturing:

@@ -136,7 +136,7 @@ def publishing(
                 time.sleep(max(0.0, began + number / rate - time.monotonic()))
         assert client.flush(60) == 0
 
-    thread = threading.Thread(target=publish)
+    thread = threading.Thread(target=publish, daemon=True)
     thread.start()
     try:
         yield

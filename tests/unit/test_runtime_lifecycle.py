@@ -65,7 +65,7 @@ def test_other_threads_have_nothing_to_wait_for() -> None:
         with uninterrupted():
             came.set()
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join()
     assert came.is_set()

@@ -101,12 +101,12 @@ def test_the_same_packets_come_from_file_gzip_pipe_and_named_pipe(folder: Path) 
 
     for content in (CAPTURE, gzip.compress(CAPTURE), zstandard.compress(CAPTURE)):
         reader, writer = os.pipe()
-        thread = threading.Thread(target=write, args=(writer, content))
+        thread = threading.Thread(target=write, args=(writer, content), daemon=True)
         thread.start()
         with open(reader, "rb") as stream:  # noqa: PTH123  (a descriptor)
             assert packets(StdinSource(stream)) == expected
         thread.join()
-    thread = threading.Thread(target=write, args=(folder / "pipe", CAPTURE))
+    thread = threading.Thread(target=write, args=(folder / "pipe", CAPTURE), daemon=True)
     thread.start()
     assert packets(open_path(str(folder / "pipe"))) == expected
     thread.join()

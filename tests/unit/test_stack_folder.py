@@ -68,7 +68,7 @@ def test_the_second_at_a_lock_waits_for_the_first(tmp_path: Path) -> None:
             order.append("second")
 
     with exclusive(tmp_path / "lock", lambda: None):
-        thread = threading.Thread(target=second)
+        thread = threading.Thread(target=second, daemon=True)
         thread.start()
         assert told.wait(10)
         order.append("first")
