@@ -1,16 +1,12 @@
 """What `./netflight test` runs: style, types, layers, then every test."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import IO
 
 from runtime.errors import UsageError
 from runtime.lifecycle import uninterrupted
@@ -28,11 +24,9 @@ STATIC: dict[str, list[str]] = {
 }
 
 
-# The whole suite: two processes wait for servers, each for its own, and two of a lower priority do the rest meanwhile.
+# The whole suite, two processes at a time: the tests with servers, which wait most of their time, then the rest.
 _BY_FILE = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "--durations=25", "--durations-min=3"]
-_SERVERS = ["-m", "servers", *_BY_FILE]
-_REST = ["-m", "not servers", *_BY_FILE]
-_LOWER = 15
+_WHOLE = (["-m", "servers", *_BY_FILE], ["-m", "not servers", *_BY_FILE])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,59 +45,28 @@ def run(selection: list[str]) -> int:
             "netflight test: there are no tests here", "clone the repository, and ./netflight test"
         )
     for name, argv in STATIC.items():
-        code = _told(name, argv)
+        code, seconds = _python(argv)
+        sys.stderr.write(f"{name}: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
         if code != 0:
             sys.stderr.write(f"the first failing check is {name}; the tests did not run\n")
             return code
-    return _whole() if not selection else _told("pytest", ["-m", "pytest", *selection])
+    for arguments in [selection] if selection else _WHOLE:
+        code, seconds = _python(["-m", "pytest", *arguments])
+        sys.stderr.write(f"pytest: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
+        if code != 0:
+            return code
+    return 0
 
 
-def _whole() -> int:
-    """Both halves of the suite at once; the second one's output is printed when the first has ended."""
-    with tempfile.TemporaryFile() as output, _running(["-m", "pytest", *_REST], output) as rest:
-        os.setpriority(os.PRIO_PROCESS, rest.pid, _LOWER)
-        began = time.monotonic()
-        code = _told("pytest, with servers", ["-m", "pytest", *_SERVERS], rest)
-        sys.stderr.write("pytest, the rest: it has run beside, and is printed when it ends\n")
-        other, _ = _ended([rest])
-        output.seek(0)
-        shutil.copyfileobj(output, sys.stdout.buffer)
-        sys.stdout.flush()
-        _tell("pytest, the rest", other, time.monotonic() - began)
-        return code or other
+def _python(argv: list[str]) -> tuple[int, float]:
+    """Run our own Python at the root with `argv`; its exit code and its time in seconds.
 
-
-def _told(name: str, argv: list[str], *beside: subprocess.Popen[bytes]) -> int:
-    """Run our own Python and say on stderr how it went; its exit code."""
-    with _running(argv) as child:
-        code, seconds = _ended([child, *beside])
-    _tell(name, code, seconds)
-    return code
-
-
-def _tell(name: str, code: int, seconds: float) -> None:
-    sys.stderr.write(f"{name}: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
-
-
-def _running(argv: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Our own Python at the root with `argv`."""
-    sys.stdout.flush()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *argv], cwd=ROOT, env=environment, stdout=output)
-
-
-def _ended(children: list[subprocess.Popen[bytes]]) -> tuple[int, float]:
-    """Wait for the first of the children; its exit code and the time in seconds.
-
-    Whoever stops us waits until it has stopped its servers: Ctrl-C has reached all already, SIGTERM is passed on.
+    Whoever stops us waits until it has stopped its servers: Ctrl-C has reached it already, SIGTERM is passed on.
     """
     began = time.monotonic()
-
-    def stop(_signum: int, _frame: FrameType | None) -> None:
-        for child in children:
-            child.send_signal(signal.SIGINT)
-
-    with uninterrupted():
-        signal.signal(signal.SIGTERM, stop)
-        code = children[0].wait()
+    sys.stdout.flush()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, *argv], cwd=ROOT, env=environment) as child, uninterrupted():
+        signal.signal(signal.SIGTERM, lambda _signum, _frame: child.send_signal(signal.SIGINT))
+        code = child.wait()
     return code, time.monotonic() - began

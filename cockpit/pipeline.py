@@ -121,20 +121,23 @@ def settle(  # noqa: PLR0913  # each named
 def _workers_done(stack: Stack, namespace: str) -> bool:
     """Whether every worker of the stack is at work and has nothing left that waits for a window to close."""
     addresses = worker_addresses(Path(stack.environment()["NETFLIGHT_STATE"]), namespace)
-    return bool(addresses) and all(_is_done(address) for address in addresses)
+    told = [_health(address) for address in addresses]
+    done = all(each is not None and each["waiting"] == 0 for each in told)
+    return done and sum(each["partitions"] for each in told if each is not None) > 0
 
 
-def _is_done(address: str) -> bool:
+def _health(address: str) -> dict[str, int] | None:
+    """What a worker says of itself; None while it starts, or was killed and starts again."""
     connection = HTTPConnection(address, timeout=_HEALTH_SECONDS)
     try:
         connection.request("GET", "/health")
         answer = connection.getresponse()
-        told = json.loads(answer.read())
+        told: dict[str, int] = json.loads(answer.read())
     except (OSError, HTTPException, ValueError):
-        return False  # it starts, or was killed and starts again
+        return None
     finally:
         connection.close()
-    return answer.status == HTTPStatus.OK and told["waiting"] == 0
+    return told if answer.status == HTTPStatus.OK else None
 
 
 def position(client: Consumer, topics: Iterable[str]) -> tuple[int, int]:

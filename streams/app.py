@@ -220,6 +220,7 @@ def _add_agents(app: faust.App, context: Context) -> None:
     app.agent(sources, name="events", concurrency=1)(events.run)
     app.agent(app.topic(context.merge_topic, schema=batches), name="merge", concurrency=1)(merge.run)
     app.timer(min(1.0, settings.worker.idle_close / 2), on_leader=False)(events.close_idle)
+    app.timer(1.0, on_leader=False)(merge.load)
     _tell_recovery(app, context)
 
     def waiting() -> int:

@@ -71,8 +71,19 @@ class EventsAgent:
                     ticket.seal()
 
     def waiting(self) -> int:
-        """How many panes of events that came hold something that the merge has not got yet."""
-        return sum(found.windows.open_panes() for found in self._sets.values())
+        """How many panes of events that came hold something that the merge has not got yet.
+
+        A partition that was assigned and is not loaded yet may have one.
+        """
+        context = self._context
+        if context.app.consumer_generation_id != self._generation:
+            self._sets.clear()
+        unknown = sum(
+            (self._sources[each.topic], each.partition) not in self._sets
+            for each in context.app.assignor.assigned_actives()
+            if each.topic in self._sources
+        )
+        return unknown + sum(found.windows.open_panes() for found in self._sets.values())
 
     async def _take(self, batch: Batch, ticket: Ticket) -> None:
         """Everything that a batch of one partition does, under its ticket."""

@@ -32,9 +32,23 @@ class MergeAgent:
                 return
             await self._context.outbox.put(batch, ticket)
 
+    async def load(self) -> None:
+        """Load what was assigned, so that `waiting` knows of it before a message comes; called by the app's timer."""
+        app = self._context.app
+        if not app.rebalancing and app.flow_control.is_active():
+            for partition in self._assigned():
+                self._merger(partition)
+
     def waiting(self) -> int:
-        """How many windows hold something and are not published yet."""
-        return sum(merger.waiting() for merger in self._mergers.values())
+        """How many windows hold something and are not published yet; of a partition not loaded yet, one."""
+        if self._context.app.consumer_generation_id != self._generation:
+            self._mergers.clear()
+        unknown = sum(partition not in self._mergers for partition in self._assigned())
+        return unknown + sum(merger.waiting() for merger in self._mergers.values())
+
+    def _assigned(self) -> list[int]:
+        actives = self._context.app.assignor.assigned_actives()
+        return [each.partition for each in actives if each.topic == self._context.merge_topic]
 
     async def _take(self, batch: Batch) -> Ticket:
         """Publish a batch's results; when Kafka has them, write the rows, under the ticket that is returned."""
