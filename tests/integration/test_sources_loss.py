@@ -138,15 +138,13 @@ def replayed(link: Link, packets: int, rate: list[str], *, buffer: int, waste: f
     ids=["1k", "20k", "100k", "top"],
 )
 def test_what_was_sent_is_read_or_told_as_dropped(link: Link, packets: int, rate: list[str]) -> None:
-    for _ in range(3):
-        tally = replayed(link, packets, rate, buffer=32 * MIB)
-        assert tally.arrived == tally.sent - tally.lost_on_the_way
-        assert tally.read + tally.dropped == tally.arrived
-        assert tally.sent == packets
-        # At rates that are easily kept up with nothing is dropped, unless others take the machine meanwhile.
-        if packets >= 100_000 or (tally.dropped == 0 and tally.oldest < 1):
-            return
-    pytest.fail(f"{tally} in the last of three attempts")
+    tally = replayed(link, packets, rate, buffer=32 * MIB)
+    assert tally.arrived == tally.sent - tally.lost_on_the_way
+    assert tally.read + tally.dropped == tally.arrived
+    assert tally.sent == packets
+    if packets < 100_000:
+        assert tally.dropped == 0
+        assert tally.oldest < 1
 
 
 def test_what_is_lost_is_told_to_the_packet(link: Link) -> None:
