@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -122,17 +123,18 @@ def _workers_done(stack: Stack, namespace: str) -> bool:
     """Whether every worker of the stack is at work and has nothing left that waits for a window to close."""
     addresses = worker_addresses(Path(stack.environment()["NETFLIGHT_STATE"]), namespace)
     told = [_health(address) for address in addresses]
-    done = all(each is not None and each["waiting"] == 0 for each in told)
-    return done and sum(each["partitions"] for each in told if each is not None) > 0
+    ready = [each for each in told if each is not None]
+    done = len(ready) == len(told) and all(each["waiting"] == 0 for each in ready)
+    return done and any(each["partitions"] for each in ready)
 
 
-def _health(address: str) -> dict[str, int] | None:
+def _health(address: str) -> dict[str, Any] | None:
     """What a worker says of itself; None while it starts, or was killed and starts again."""
     connection = HTTPConnection(address, timeout=_HEALTH_SECONDS)
     try:
         connection.request("GET", "/health")
         answer = connection.getresponse()
-        told: dict[str, int] = json.loads(answer.read())
+        told: dict[str, Any] = json.loads(answer.read())
     except (OSError, HTTPException, ValueError):
         return None
     finally:

@@ -65,7 +65,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     Faust 0.15.3 loses messages around a rebalance in three ways. It acknowledges by itself what its streams skip
     (fetched before the rebalance, or while tables recover). And after recovery it fetches events before it has sought
     the committed offset and emptied the queues, which drops what was fetched; then it goes on behind the gap. The seek
-    moves no partition of which nothing was committed yet: what was fetched of it and dropped is gone, too.
+    moves no partition of which nothing, or offset 0, was committed: what was fetched of it and dropped is gone, too.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -131,16 +131,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         begin: dict[TP, int] = {}
         for tp in events:
             committed = self._read_offset[tp]
-            if committed is None or committed < earliest[tp]:
-                begin[tp] = earliest[tp]
-            if committed is not None and committed < earliest[tp]:
-                lost = earliest[tp] - committed
+            begin[tp] = start = earliest[tp] if committed is None else max(committed, earliest[tp])
+            if committed is not None and start > committed:
+                lost = start - committed
                 self.log.error("%s %d: Kafka deleted %d records before they were read", *tp, lost)
-            start = earliest[tp] if committed is None else max(committed, earliest[tp])
             known, last = self._taken.get(tp, (None, -1))
             self._taken[tp] = (generation, max(last, start - 1) if known == generation else start - 1)
-        if begin:
-            await self.seek_wait(begin)
+        await self.seek_wait(begin)
 
     def next_offset(self, tp: TP) -> int | None:
         """The offset that is taken next; None before the first seek."""

@@ -14,10 +14,8 @@ from runtime.errors import ConfigError, StackError
 
 START_GIGABYTES = 1.0
 FORMAT_SECONDS = 60
-QUICK = (
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-)  # a JVM that starts in less time and does less in more
+# A JVM that starts in less time, and does less in more.
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 HEAPS = {"kafka": "512m", "elasticsearch": "1g"}
 
 

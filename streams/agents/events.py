@@ -59,10 +59,7 @@ class EventsAgent:
         if context.app.rebalancing or not context.app.flow_control.is_active():
             return
         async with self._lock:
-            for assigned in sorted(context.app.assignor.assigned_actives()):
-                dataset = self._sources.get(assigned.topic)
-                if dataset is None:
-                    continue
+            for dataset, assigned in self._assigned():
                 found = self._windows(dataset, assigned.partition)
                 silent = time.monotonic() - found.seen >= context.settings.worker.idle_close
                 if silent and not found.idle and not self._behind(assigned):
@@ -75,15 +72,14 @@ class EventsAgent:
 
         A partition that was assigned and is not loaded yet may have one.
         """
-        context = self._context
-        if context.app.consumer_generation_id != self._generation:
-            self._sets.clear()
-        unknown = sum(
-            (self._sources[each.topic], each.partition) not in self._sets
-            for each in context.app.assignor.assigned_actives()
-            if each.topic in self._sources
-        )
-        return unknown + sum(found.windows.open_panes() for found in self._sets.values())
+        loaded = self._sets if self._generation == self._context.app.consumer_generation_id else {}
+        unknown = sum((dataset, each.partition) not in loaded for dataset, each in self._assigned())
+        return unknown + sum(found.windows.open_panes() for found in loaded.values())
+
+    def _assigned(self) -> list[tuple[str, Any]]:
+        """The source partitions that are ours, with their datasets."""
+        actives = sorted(self._context.app.assignor.assigned_actives())
+        return [(self._sources[each.topic], each) for each in actives if each.topic in self._sources]
 
     async def _take(self, batch: Batch, ticket: Ticket) -> None:
         """Everything that a batch of one partition does, under its ticket."""

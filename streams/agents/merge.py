@@ -41,10 +41,9 @@ class MergeAgent:
 
     def waiting(self) -> int:
         """How many windows hold something and are not published yet; of a partition not loaded yet, one."""
-        if self._context.app.consumer_generation_id != self._generation:
-            self._mergers.clear()
-        unknown = sum(partition not in self._mergers for partition in self._assigned())
-        return unknown + sum(merger.waiting() for merger in self._mergers.values())
+        loaded = self._mergers if self._generation == self._context.app.consumer_generation_id else {}
+        unknown = sum(partition not in loaded for partition in self._assigned())
+        return unknown + sum(merger.waiting() for merger in loaded.values())
 
     def _assigned(self) -> list[int]:
         actives = self._context.app.assignor.assigned_actives()

@@ -146,9 +146,8 @@ def _envelope(  # noqa: PLR0913, PLR0917  # called here only
 ) -> Event:
     start_ns, end_ns, revision = result.start_ns, result.end_ns, result.revision
     dataset = statistic.emits
-    scope = orjson.dumps(
-        [statistic.name, *group]
-    ).decode()  # whatever the wire put into a group, it is one group's
+    # Whatever the wire put into a group, it is one group's.
+    scope = orjson.dumps([statistic.name, *group]).decode()
     event = new_event(
         dataset,
         event_id(dataset.dataset, scope, start_ns, revision),

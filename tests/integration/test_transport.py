@@ -72,7 +72,7 @@ async def taken(kafka: KafkaSettings, name: str, folder: Path, begin: int | None
     return found
 
 
-@pytest.mark.parametrize("begin", [None, 300])
+@pytest.mark.parametrize("begin", [None, 0, 300])
 def test_what_was_fetched_and_dropped_before_the_seek_comes_again(
     kafka: KafkaSettings, namespace: str, tmp_path: Path, begin: int | None
 ) -> None:
