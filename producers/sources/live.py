@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -21,6 +22,7 @@ from producers.sources.stream import StreamSource
 from runtime.errors import CaptureError, UsageError
 
 STOP_SECONDS = 5.0
+ASK_SECONDS = 1.0
 KERNEL_BUFFER = 32 << 20
 _CAPABILITIES = "-all,+net_raw,+net_admin"
 _UNPRIVILEGED = (
@@ -61,6 +63,7 @@ class LiveSource(StreamSource):
         self._command = _command(interface, capture_filter, snaplen, buffer)
         self._child: subprocess.Popen[bytes] | None = None
         self._told_drops = 0
+        self._asked = 0.0
         self.packets_received = 0
 
     @property
@@ -81,7 +84,11 @@ class LiveSource(StreamSource):
     def stop(self) -> None:
         """Let dumpcap end as Ctrl-C would; what it has read from the kernel still comes."""
         super().stop()
+        self._ask()
+
+    def _ask(self) -> None:
         if self._child is not None and self._child.poll() is None:
+            self._asked = time.monotonic()
             self._child.send_signal(signal.SIGINT)
 
     @contextlib.contextmanager
@@ -113,7 +120,10 @@ class LiveSource(StreamSource):
                 raise cut
 
     def _over(self) -> bool:
-        return False  # dumpcap ends the stream, so that what the kernel holds still comes
+        # Dumpcap ends the stream, so that what the kernel holds still comes. At its very start it hears nothing.
+        if self._stopped and time.monotonic() - self._asked > ASK_SECONDS:
+            self._ask()
+        return False
 
     def _account(self, words: IO[bytes], status: int) -> None:
         text = words.read().decode("utf-8", "replace")

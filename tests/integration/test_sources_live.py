@@ -185,6 +185,21 @@ def test_a_stop_before_the_start_is_no_error() -> None:
     assert not Path(f"/proc/{source.child_pid}").exists()
 
 
+@pytest.mark.parametrize("milliseconds", range(12))
+def test_a_stop_in_dumpcap_s_first_moments_is_heard(milliseconds: int) -> None:
+    source = LiveSource(LOOPBACK)
+    reading = threading.Thread(target=lambda: list(source.blocks()), daemon=True)
+    reading.start()
+    deadline = time.monotonic() + 10
+    while source.child_pid is None and time.monotonic() < deadline:
+        time.sleep(0.0002)
+    time.sleep(milliseconds / 1000)
+    source.stop()
+    reading.join(10)
+    assert not reading.is_alive()
+    assert not Path(f"/proc/{source.child_pid}").exists()
+
+
 def test_a_ring_that_dumpcap_writes_is_followed_from_file_to_file(tmp_path: Path) -> None:
     port, files = PORT + 4, ["-b", "packets:100", "-b", "files:8", "-w", str(tmp_path / "ring.pcapng")]
     source = FollowSource(tmp_path)
