@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cockpit.stack import Stack
 from cockpit.stack.process import tail
@@ -85,7 +85,7 @@ def _watch(stack: Stack, kafka: KafkaSettings, side: Side, pid: int) -> tuple[_S
         while True:
             if not stack.part_alive(side.part):
                 raise NetflightError(f"{side.part} has ended early:\n{tail(stack.log(side.part))}")
-            sample = _Sample(time.monotonic(), max(before, _committed(client, places)), _cpu_seconds(pid))
+            sample = _Sample(time.monotonic(), max(before, committed(client, places)), _cpu_seconds(pid))
             if sample.committed != before:
                 before, moved = sample.committed, sample.at
                 if first is None and sample.committed >= side.events * WARM_SHARE:
@@ -107,11 +107,12 @@ def _watch(stack: Stack, kafka: KafkaSettings, side: Side, pid: int) -> tuple[_S
         client.close()
 
 
-def _committed(client: Any, places: list[TopicPartition]) -> int:
+def committed(client: Consumer, places: list[TopicPartition]) -> int:
+    """How many messages of the partitions a group is done with; 0 while it has no coordinator yet."""
     try:
         return sum(max(place.offset, 0) for place in client.committed(places, timeout=_ANSWER_SECONDS))
     except KafkaException:
-        return 0  # no coordinator yet
+        return 0
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
+from bench.support.group import committed
 from runtime.kafka import consumer, producer
 from runtime.settings import KafkaSettings, Settings
 from schemas.events import NANOSECONDS
@@ -62,17 +63,6 @@ def rows(results: list[Document]) -> Rows:
         )
         found[statistic, window["start"], group.decode()] = told
     return found
-
-
-def committed(group: Consumer, namespace: str) -> int:
-    """How many events of the namespace's flows are done for good; 0 while the group has no coordinator yet."""
-    places = [TopicPartition(topic(namespace, "flow"), number) for number in range(4)]
-    try:
-        return sum(max(0, place.offset) for place in group.committed(places, timeout=10))
-    except KafkaException as error:
-        if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_COORDINATOR:
-            raise
-        return 0
 
 
 class Workers:
@@ -237,14 +227,16 @@ def test_killed_ten_times_and_joined_for_a_while_workers_end_with_every_row_of_a
 
     def disturb(running: Workers) -> None:
         group = consumer(kafka, app_id(namespace), "test")
-        done = committed(group, namespace)
+        flow = topic(namespace, "flow")
+        places = [TopicPartition(flow, number) for number in range(kafka.partitions)]
+        done = committed(group, places)
         for number in range(KILLS):
             if number == KILLS // 2:
                 running.join()
             if number == KILLS // 2 + 3:
                 running.leave()
             deadline = time.monotonic() + 60
-            while (now := committed(group, namespace)) == done:  # it would be killed before it has begun
+            while (now := committed(group, places)) == done:  # it would be killed before it has begun
                 assert time.monotonic() < deadline, "no event was worked on for a minute"
                 time.sleep(0.1)
             done = now
