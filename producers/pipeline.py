@@ -36,8 +36,8 @@ from schemas.events import Event
 
 Emit = Callable[[Event], None]
 Progress = Callable[[Accounting, float | None], None]
-Waiting = tuple[Lane, int, int, Flow | None, bool, int, str]
-"""A packet that tshark will answer: its lane, frame, time, flow, direction, payload length and interface."""
+Waiting = tuple[Lane, int, int, Flow | None, bool, int, str, int, int, bool]
+"""A packet that tshark will answer: its lane, and its `Place` but for the path."""
 
 _MAX_BACKLOG = 8 << 20
 _MAX_WAITING = 40_000
@@ -236,7 +236,7 @@ class Pipeline:
             self._emit_event(self._builder.notice("anomaly", (unit,)))
 
     def _decode(self, waiting: Waiting, answer: Answer) -> None:
-        _, frame, time_ns, flow, forward, length, interface = waiting
+        _, frame, time_ns, flow, forward, length, interface, sequence, acknowledgement, hole = waiting
         if time_ns > self._now_ns:
             self._now_ns = time_ns
             if time_ns > self._due_ns:
@@ -245,7 +245,10 @@ class Pipeline:
         if names and flow is not None:
             self._remember(flow.uid, names)
         if told:
-            place = Place(frame, time_ns, flow, forward, length, interface, self._source.path)
+            path = self._source.path
+            place = Place(
+                *(frame, time_ns, flow, forward, length, interface, path), sequence, acknowledgement, hole
+            )
             for item in told:
                 if type(item) is str:
                     self._telemetry.count("undecoded", item)
@@ -333,6 +336,7 @@ def _waiting(lanes: list[Lane], places: Places) -> list[Waiting]:
             places.forward.tolist(),
             places.lengths.tolist(),
             places.name_of_each(),
+            *(column.tolist() for column in places.tcp()),
             strict=True,
         )
     )

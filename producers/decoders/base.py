@@ -49,6 +49,12 @@ class Decoder:
         self._columns_of = {role: _columns_of(role, self._columns) for role in Role}
         self._wanted = self._all_wanted()
 
+    @property
+    def has_outcome(self) -> bool:
+        """Whether an event says how it went: all but single units of which the dataset does not say what is success."""
+        said = self.transaction
+        return said.kind != "single" or said.ok is not None or said.error is not None
+
     def extra_fields(self) -> frozenset[str]:
         """Names of tshark fields that `units` reads beyond those of the YAML."""
         return frozenset()

@@ -13,7 +13,7 @@ from producers.decoders.derive import Derivation
 from producers.decoders.protocols import PROTOCOL_NAMES
 from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.transactions import Transaction
-from producers.decoders.unit import Role, Unit
+from producers.decoders.unit import Unit
 from producers.engine.model import Flow, FlowRecord
 from schemas.events import Event, Times, event_id, new_event, put
 from schemas.model import Dataset, FieldType, datasets
@@ -53,7 +53,10 @@ class EventBuilder:
         """The event of a transaction."""
         fields, status = _merged(decoder, transaction)
         forward = _client_is_initiator(decoder, transaction)
-        return self._of_units(decoder.dataset, transaction.units, fields, status, forward=forward)
+        event = self._of_units(decoder.dataset, transaction.units, fields, status, forward=forward)
+        if not status and decoder.has_outcome:
+            event["event"]["outcome"] = "unknown"
+        return event
 
     def credentials(self, unit: Unit, credentials: Credentials) -> Event:
         """The event of credentials that a unit shows."""
@@ -300,9 +303,7 @@ def _merged(decoder: Decoder, transaction: Transaction) -> tuple[dict[str, Any],
     decoder.complete(fields, transaction.request, transaction.response)
     if transaction.response is not None:
         return fields, transaction.response.status
-    if transaction.request is None:
-        return fields, ""
-    return fields, "Error" if transaction.request.role is Role.REQUEST else transaction.request.status
+    return fields, "" if transaction.request is None else transaction.request.status
 
 
 def _client_is_initiator(decoder: Decoder, transaction: Transaction) -> bool:

@@ -107,7 +107,7 @@ def _plain(number: int, unit: Unit, place: Place) -> tuple[Any, ...]:
 def _elsewhere(where: Place, place: Place) -> tuple[Any, ...]:
     """Another place than the packet's, in plain values; the flow is nothing if it is the packet's."""
     same = where.flow is place.flow or (where.flow and place.flow and where.flow.uid == place.flow.uid)
-    return (None if same else packed_flow(where.flow), *where[:2], *where[3:6])
+    return (None if same else packed_flow(where.flow), *where[:2], *where[3:6], *where[7:])
 
 
 def restored(item: tuple[Any, ...], place: Place, decoders: tuple[Decoder, ...]) -> Iterator[Unit]:
@@ -133,10 +133,9 @@ def restored(item: tuple[Any, ...], place: Place, decoders: tuple[Decoder, ...])
         where,
     ) = item
     if where is not None:
-        flow, frame, time_ns, forward, length, interface = where
-        place = Place(
-            frame, time_ns, unpacked_flow(flow) or place.flow, forward, length, interface, place.path
-        )
+        flow, frame, time_ns, forward, length, interface, *tcp = where
+        flow = unpacked_flow(flow) or place.flow
+        place = Place(frame, time_ns, flow, forward, length, interface, place.path, *tcp)
     credentials = [Credentials(*each) for each in shown]
     yield Unit(
         *(_ROLES[role], fields, place, protocol, key, status, scope),

@@ -18,6 +18,7 @@ _IDENTITY = attrgetter(
     *("destination_mac", "vlan_ids"),
 )
 _FLOW = int(Kind.FLOW)
+_TCP = 6
 
 
 class Places(NamedTuple):
@@ -31,6 +32,9 @@ class Places(NamedTuple):
     forward: NDArray[np.bool_]
     lengths: NDArray[np.int32]
     interfaces: NDArray[Any]
+    sequences: NDArray[np.int64]
+    acknowledgements: NDArray[np.int64]
+    holes: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
         """Some of the rows."""
@@ -41,14 +45,21 @@ class Places(NamedTuple):
             forward=self.forward[rows],
             lengths=self.lengths[rows],
             interfaces=self.interfaces[rows],
+            sequences=self.sequences[rows],
+            acknowledgements=self.acknowledgements[rows],
+            holes=self.holes[rows],
         )
 
     def packed(self) -> bytes:
         """All rows as bytes, for `unpacked`."""
         used, which = np.unique(self.which, return_inverse=True)
         flows = [packed_flow(self.flows[place]) for place in used.tolist()]
-        columns = (self.frames, self.times, which, self.forward, self.lengths, self.interfaces)
+        columns = (self.frames, self.times, which, self.forward, self.lengths, self.interfaces, *self.tcp())
         return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
+
+    def tcp(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """What TCP says of each row: sequence number, acknowledgement, whether a hole lies before it."""
+        return self.sequences, self.acknowledgements, self.holes
 
     def flow_of_each(self) -> list[Flow | None]:
         """The flow of each row."""
@@ -64,6 +75,7 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
     block, facts = batch.block, batch.facts[indexes]
     uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
     _, first, which = np.unique(uids, return_index=True, return_inverse=True)
+    tcp = facts["protocol"] == _TCP
     return Places(
         [batch.flow(index) for index in indexes[first].tolist()],
         [name for name, _ in block.interfaces],
@@ -73,17 +85,20 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         facts["forward"] == 1,
         facts["length"],
         block.interface[indexes],
+        np.where(tcp, facts["sequence"], np.int64(-1)),
+        np.where(tcp, facts["acknowledgement"], np.int64(-1)),
+        np.zeros(len(indexes), np.bool_),
     )
 
 
 def unpacked(data: bytes) -> list[Place]:
     """The rows that were packed, as places without a path."""
-    told, names, frames, times, which, forward, lengths, interfaces = marshal.loads(data)  # noqa: S302  # our own
+    told, names, frames, times, which, forward, lengths, interfaces, *tcp = marshal.loads(data)  # noqa: S302  # our own
     flows = [unpacked_flow(each) for each in told]
     return [
-        Place(frame, time_ns, flows[at], sent, length, names[number], "")
-        for frame, time_ns, at, sent, length, number in zip(
-            frames, times, which, forward, lengths, interfaces, strict=True
+        Place(frame, time_ns, flows[at], sent, length, names[number], "", *of_tcp)
+        for frame, time_ns, at, sent, length, number, *of_tcp in zip(
+            frames, times, which, forward, lengths, interfaces, *tcp, strict=True
         )
     ]
 

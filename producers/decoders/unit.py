@@ -11,7 +11,9 @@ from producers.engine.model import Flow
 class Place(NamedTuple):
     """Where a unit was seen: its packet's frame number, time, flow and direction.
 
-    `flow` is None where the packet carries no IP. `length` is the transport's payload in bytes.
+    `flow` is None where the packet carries no IP. `length` is the transport's payload in bytes. `sequence` and
+    `acknowledgement` are TCP's numbers as on the wire, modulo 2**32 (RFC 9293, section 3.4); -1 where there is no TCP.
+    `hole`: bytes of this direction just before this packet are lost.
     """
 
     frame: int
@@ -21,6 +23,9 @@ class Place(NamedTuple):
     length: int
     interface: str
     path: str
+    sequence: int = -1
+    acknowledgement: int = -1
+    hole: bool = False
 
 
 class Role(Enum):
