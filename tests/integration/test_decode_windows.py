@@ -140,7 +140,11 @@ def _orphans(path: str, dataset: str) -> int:
     )
 
 
-@pytest.mark.parametrize("path", paths(), ids=lambda path: "/".join(Path(path).parts[-2:]))
+@pytest.fixture(params=range(len(PUBLIC) + len(SAMPLES)), ids=[*PUBLIC, *SAMPLES])
+def path(request: pytest.FixtureRequest) -> str:
+    return paths()[request.param]
+
+
 class TestEvery:
     def test_smb_requests(self, path: str) -> None:
         requests = [*values(path, "smb2.flags.response"), *values(path, "smb.flags.response")]
