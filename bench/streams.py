@@ -46,7 +46,7 @@ _FREE_LATER = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
-_FREE_SECONDS = _READY_SECONDS = 120.0
+_FREE_SECONDS = _READY_SECONDS = 600.0
 
 
 def run(options: Options) -> Report:

@@ -46,13 +46,13 @@ def run(selection: list[str]) -> int:
         )
     for name, argv in STATIC.items():
         code, seconds = _python(argv)
-        sys.stderr.write(f"{name}: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
+        sys.stderr.write(f"{name}: {'passed' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
         if code != 0:
             sys.stderr.write(f"the first failing check is {name}; the tests did not run\n")
             return code
     for arguments in [selection] if selection else _WHOLE:
         code, seconds = _python(["-m", "pytest", *arguments])
-        sys.stderr.write(f"pytest: {'right' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
+        sys.stderr.write(f"pytest: {'passed' if code == 0 else 'FAILED'} ({seconds:.1f} s)\n")
         if code != 0:
             return code
     return 0

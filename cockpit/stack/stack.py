@@ -18,7 +18,7 @@ from runtime.errors import StackError, UsageError
 from runtime.lifecycle import uninterrupted
 
 Server = Literal["kafka", "elasticsearch"]
-READY_SECONDS = 120.0
+READY_SECONDS = 600.0  # one that died is noticed at once; a slow machine with much data takes its time
 SERVER_STOP_SECONDS = 30.0
 PART_STOP_SECONDS = 20.0
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,11 +12,12 @@ from producers.publisher import Publisher
 from producers.run import Outcome, Runner
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
+from tests.waiting import PATIENCE
 
 IDLE_CLOSE = 8.0
 WORKER_SETTINGS = {"NETFLIGHT_WORKER__IDLE_CLOSE": str(IDLE_CLOSE)}
 QUIET = 3.0
-LIMIT = 120.0
+LIMIT = PATIENCE
 
 
 class parts:  # noqa: N801  # reads as what it does: with parts(...)

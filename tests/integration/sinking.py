@@ -14,6 +14,7 @@ from schemas.events import Event
 from schemas.topics import event_headers, topic, topic_settings
 from sinks.elasticsearch.client import Client
 from sinks.runner import run_sink
+from tests.waiting import PATIENCE
 
 IDLE = 1.0
 
@@ -80,7 +81,7 @@ def documents(settings: Settings, pattern: str = "logs-network_traffic.dns") -> 
         body = {"size": 10_000, "_source": False, "sort": ["_doc"]}
         path = f"/{index}/_search?ignore_unavailable=true"
         answer = client.request("POST", path, body)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while answer.status == 503 and time.monotonic() < deadline:  # an index whose shard only just starts
             time.sleep(0.2)
             answer = client.request("POST", path, body)

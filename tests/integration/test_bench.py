@@ -15,7 +15,6 @@ from tests.damage import capinfos
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(120),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 DAY = ROOT / "samples" / "office_day" / "capture.pcap"

@@ -26,7 +26,7 @@ from tests.decoding import check, decode
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("editcap") is None, reason="tshark and editcap are not installed"),
-    pytest.mark.timeout(240, method="thread"),  # a signal would not end native code that hangs
+    pytest.mark.timeout(method="thread"),  # a signal would not end native code that hangs
 ]
 DAMAGED, PER_TEST, DECODED = 500, 50, 25
 LARGEST = 1_000_000  # bytes of a capture that is damaged: small ones show as much

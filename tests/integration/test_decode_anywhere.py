@@ -15,7 +15,6 @@ from tests.packets import ethernet, ip, pcap, tcp, udp
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(120),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PORT = 23_456

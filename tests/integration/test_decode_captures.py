@@ -23,7 +23,6 @@ from tests.decoding import FLOW, decode, everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(300),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 DNS, HTTP, TLS, SSH = (f"network_traffic.{name}" for name in ("dns", "http", "tls", "ssh"))

@@ -25,7 +25,6 @@ from tests.packets import enhanced, ethernet, interface, ip, option, pcap, secti
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("editcap") is None, reason="tshark and editcap are not installed"),
-    pytest.mark.timeout(120),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DAY = SAMPLES / "office_day" / "capture.pcap"

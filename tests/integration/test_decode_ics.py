@@ -17,7 +17,6 @@ from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(300),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 # Of each dataset: captures with its protocol, the display filter of its packets, the fields that each unit has once.

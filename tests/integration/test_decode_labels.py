@@ -12,7 +12,6 @@ from tests.integration.test_decode_captures import decoded
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(300),
 ]
 Ends = frozenset[tuple[str, int | None]]
 

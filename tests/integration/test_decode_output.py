@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 ROOT = Path(__file__).resolve().parents[2]
 DECODE = (sys.executable, "-m", "cockpit", "decode", "-q")
@@ -20,7 +22,7 @@ def test_a_reader_that_leaves_early_is_no_error(capture: Path) -> None:
     )
     assert child.stdout is not None
     child.stdout.close()
-    _, said = child.communicate(timeout=120)
+    _, said = child.communicate(timeout=PATIENCE)
     assert (child.returncode, said) == (0, "")
 
 

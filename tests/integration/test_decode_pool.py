@@ -24,7 +24,6 @@ from tests.integration.test_decode_hostile import flow_facts, strike
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("mergecap") is None, reason="tshark and mergecap are not installed"),
-    pytest.mark.timeout(300),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DAY = SAMPLES / "office_day" / "capture.pcap"

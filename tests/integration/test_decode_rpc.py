@@ -18,7 +18,6 @@ from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(120),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PUBLIC = (

@@ -17,7 +17,6 @@ from tests.packets import ethernet, ip, pcap, tcp
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(120),
 ]
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 MILLISECOND = 10**6

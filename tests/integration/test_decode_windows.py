@@ -21,7 +21,6 @@ from tests.decoding import everything
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
-    pytest.mark.timeout(300),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = (

@@ -16,6 +16,7 @@ from runtime.settings import KafkaSettings, Settings
 from runtime.telemetry import Telemetry
 from schemas.topics import topic, topic_settings
 from tests.events import sample
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def settings(kafka: KafkaSettings, namespace: str) -> Settings:
 
 def _end(client: Consumer, place: TopicPartition) -> int:
     """The partition's end, as soon as it has a leader: a topic that was just made may have none yet."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return int(client.get_watermark_offsets(place, timeout=10)[1])

@@ -18,6 +18,7 @@ from runtime.settings import KafkaSettings, Settings
 from schemas.events import timestamp
 from schemas.topics import topic, topic_settings
 from tests.rings import SECOND, bare, batch_of, batches, carved, conversation, id_of, ids_of
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 
@@ -50,7 +51,7 @@ def test_the_packets_of_alerts_outlive_the_ring(tmp_path: Path, kafka: KafkaSett
         sender.produce(topic(namespace, "alerts"), value)
     assert sender.flush(20) == 0
     keeper = AlertKeeper(settings, recorder)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(kept_ids(tmp_path)) < 2:
         assert time.monotonic() < deadline, "no alert came"
         time.sleep(0.1)

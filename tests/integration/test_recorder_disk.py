@@ -11,6 +11,7 @@ import pytest
 from producers.recorder.carve import Ring
 from producers.recorder.recorder import Recorder
 from tests.rings import SECOND, bare, batch_of, carved, conversation, id_of
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 
@@ -54,7 +55,7 @@ def test_a_full_disk_stops_the_recording_until_there_is_room(disk: Path) -> None
     assert before["packets"] >= 3000
     stored = before["packets"] // 100
     filling.unlink()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while len(told) < 2:
         assert time.monotonic() < deadline, "it does not go on"
         time.sleep(0.1)

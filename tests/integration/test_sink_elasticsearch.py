@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -28,6 +27,7 @@ from sinks.elasticsearch.templates import detect_dialect, install, outdated
 from sinks.runner import run_sink
 from tests.events import sample
 from tests.integration.sinking import IDLE, documents, ids, publish, publish_each, run, sink_settings
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,13 +35,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def settings(namespace: str, kafka: KafkaSettings, elasticsearch_url: str) -> Settings:
     return sink_settings(namespace, kafka, elasticsearch_url)
-
-
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_every_event_arrives_once_and_again_is_a_duplicate(settings: Settings) -> None:
@@ -123,9 +116,9 @@ def test_elasticsearch_killed_in_the_middle_changes_nothing(
     reports: list[dict[str, int]] = []
     sink = threading.Thread(target=lambda: reports.append(run(small, telemetry)), daemon=True)
     sink.start()
-    until(lambda: telemetry.total("indexed") > 100)
+    wait_until(lambda: telemetry.total("indexed") > 100)
     stack.stop_server("elasticsearch", kill=True)
-    until(lambda: telemetry.total("retries") > 0)
+    wait_until(lambda: telemetry.total("retries") > 0)
     assert telemetry.total("indexed") < 3000
     # Once more than 12 s have passed, a member that does not poll has been thrown out of the group.
     time.sleep(13)
@@ -141,7 +134,7 @@ def test_sink_killed_in_the_middle_changes_nothing(settings: Settings, tmp_path:
     publish(settings, events)
     first = start(settings, bulk_bytes=20_000)
     try:
-        until(lambda: len(documents(settings)) > 100)
+        wait_until(lambda: len(documents(settings)) > 100)
     finally:
         first.kill()
         first.wait(10)
@@ -160,7 +153,7 @@ def test_sigterm_delivers_and_commits_what_was_taken(settings: Settings, tmp_pat
     publish(settings, events)
     summary = tmp_path / "summary.json"
     sink = start(settings, "--summary", str(summary), bulk_bytes=20_000)
-    until(lambda: len(documents(settings)) > 100)
+    wait_until(lambda: len(documents(settings)) > 100)
     sink.send_signal(signal.SIGTERM)
     assert sink.wait(30) == 0
     taken = json.loads(summary.read_text())
@@ -190,16 +183,16 @@ def test_second_sink_takes_over_partitions_without_losing_any(
 
     sinks = [threading.Thread(target=work, args=(telemetry,), daemon=True) for telemetry in counts]
     sinks[0].start()
-    until(lambda: counts[0].total("indexed") > 100)
+    wait_until(lambda: counts[0].total("indexed") > 100)
     sinks[1].start()
-    until(lambda: len(documents(small)) == 4000)
+    wait_until(lambda: len(documents(small)) == 4000)
     for round_ in itertools.count(1):  # until the second one has its share
         spread()
         time.sleep(1.0)
         if counts[1].total("duplicates") > 0:
             break
         assert round_ < 60
-    until(lambda: sum(count.total("duplicates") for count in counts) >= 4000 * round_)
+    wait_until(lambda: sum(count.total("duplicates") for count in counts) >= 4000 * round_)
     stop.set()
     for sink in sinks:
         sink.join(30)

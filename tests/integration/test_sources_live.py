@@ -22,6 +22,7 @@ from runtime.errors import UsageError
 from runtime.settings import Settings
 from tests.decoding import decode
 from tests.packets import pcap
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from schemas.events import Event
@@ -79,13 +80,13 @@ class Capture(threading.Thread):
             self.error = error
 
     def wait_until_capturing(self) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while isinstance(self.source, LiveSource) and not self.source.capturing:
             assert time.monotonic() < until
             time.sleep(0.02)
 
     def wait_for(self, count: int) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while len(self.packets) < count and time.monotonic() < until:
             time.sleep(0.02)
 
@@ -190,7 +191,7 @@ def test_a_stop_in_dumpcap_s_first_moments_is_heard(milliseconds: int) -> None:
     source = LiveSource(LOOPBACK)
     reading = threading.Thread(target=lambda: list(source.blocks()), daemon=True)
     reading.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while source.child_pid is None and time.monotonic() < deadline:
         time.sleep(0.0002)
     time.sleep(milliseconds / 1000)
@@ -234,7 +235,7 @@ def test_live_packets_make_the_events_that_they_make_from_a_file(tmp_path: Path)
     runner = Runner(Settings(sensor="test"), events.append, stop)
     running = threading.Thread(target=runner.run_source, args=(recording,), daemon=True)
     running.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while not recording.source.capturing:
         assert time.monotonic() < until
         time.sleep(0.02)

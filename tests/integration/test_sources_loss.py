@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dumpcap") is None, reason="dumpcap is not installed"),
     pytest.mark.skipif(shutil.which("tcpreplay") is None, reason="tcpreplay is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
-    pytest.mark.timeout(120),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "samples" / "web" / "capture.pcap"

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from cockpit.stack.folder import stacks_folder
 from runtime.errors import StackError
 from runtime.kafka import admin, ensure_topics
 from runtime.settings import KafkaSettings, cache_dir
+from tests.waiting import wait_until
 
 OWNER = """
 import json, signal, sys, time
@@ -45,15 +45,6 @@ def second() -> Iterator[Stack]:
 def topics(stack: Stack) -> set[str]:
     found = admin(KafkaSettings(bootstrap=stack.kafka_bootstrap), "test").list_topics(timeout=15).topics
     return {name for name in found if not name.startswith("__")}
-
-
-def eventually(claim: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not claim():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def owner() -> "subprocess.Popen[str]":
@@ -120,7 +111,7 @@ def test_servers_do_not_run_as_root_and_listen_on_loopback_only(second: Stack) -
 def test_parts_are_spawned_with_the_environment_killed_and_restarted(second: Stack) -> None:
     code = "import os, time; print(os.environ['NETFLIGHT_KAFKA__BOOTSTRAP'], flush=True); time.sleep(60)"
     first = second.spawn("part", [sys.executable, "-c", code])
-    assert eventually(lambda: second.kafka_bootstrap in second.log("part").read_text())
+    wait_until(lambda: second.kafka_bootstrap in second.log("part").read_text())
     with pytest.raises(StackError, match="runs already"):
         second.spawn("part", ["true"])
     second.kill_part("part")
@@ -175,7 +166,7 @@ def test_sigkill_of_the_owner_leaves_nothing() -> None:
         assert len(records) == 3
         assert all(process.alive(record) for record in records)
         child.kill()
-    assert eventually(lambda: not Path(told["folder"]).exists())
+    wait_until(lambda: not Path(told["folder"]).exists())
     assert not any(process.alive(record) or process.members(record) for record in records if record)
 
 
@@ -183,7 +174,7 @@ def test_ctrl_c_during_the_start_leaves_nothing() -> None:
     with owner() as child:
         assert child.stdout is not None
         assert any("starting" in line for line in child.stdout)
-        assert eventually(lambda: any(any(folder.glob("parts/*.json")) for folder in owned_by(child.pid)))
+        wait_until(lambda: any(any(folder.glob("parts/*.json")) for folder in owned_by(child.pid)))
         records = [
             process.read_record(path) for path in stacks_folder().glob(f"owned-{child.pid}-*/parts/*.json")
         ]

@@ -33,8 +33,6 @@ from tests.integration.counting import (
 from tests.integration.playing import LIMIT, QUIET, parts, play, play_settings
 from tests.integration.sinking import publish
 
-pytestmark = pytest.mark.timeout(600)  # the first one starts the servers and plays the captures
-
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 DECLARED = declarations()
 # In the order of their times, over seven hours.

@@ -20,12 +20,12 @@ from bench.support.flow_stream import Filled, fill
 from runtime.settings import KafkaSettings, Settings
 from schemas.topics import topic
 from streams.app import declare_topics
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = [sys.executable, "-m", "cockpit", "top"]
 EVENTS = 3_000
 LEAVE_SCREEN = b"\x1b[?1049l"
-SECONDS = 90
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def top(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedPr
 
 def current(environment: dict[str, str], filled: Filled) -> dict[str, Any]:
     """The windows of traffic by protocol, when the worker has read everything."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     wanted = max(start for start, _, _ in filled.sums)
     while time.monotonic() < deadline:
         done = top(environment, "--json", "--statistic", "traffic_by_protocol")
@@ -148,7 +148,7 @@ def test_what_cannot_be_shown_is_one_line_with_the_next_step(
 def read_until(descriptor: int, wanted: bytes) -> bytes:
     """What a terminal shows until `wanted` is there."""
     seen = b""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while wanted not in seen and time.monotonic() < deadline:
         if select.select([descriptor], [], [], 1)[0]:
             try:

@@ -23,6 +23,7 @@ from runtime.settings import KafkaSettings, Settings
 from schemas.events import NANOSECONDS, event_id, get, timestamp
 from schemas.topics import DEAD_LETTERS, ERROR_MESSAGE, ERROR_OFFSET, ERROR_STAGE, topic
 from streams.app import declare_topics
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 1_700_000_000 * NANOSECONDS
@@ -148,9 +149,9 @@ class Reader:
         self.messages: list[Any] = []
         self.events: list[Document] = []
 
-    def until(self, done: Callable[[], bool], seconds: float) -> None:
+    def until(self, done: Callable[[], bool]) -> None:
         """Read until `done`, which is asked when something has come, or the time is up."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             new = [message for message in self.client.consume(10_000, 0.5) if message.error() is None]
             self.messages += new
@@ -228,9 +229,9 @@ def test_events_become_alerts_and_statistics_and_malformed_ones_dead_letters(set
     alerts = Reader(settings.kafka, topic(name, "alerts"))
     letters = Reader(settings.kafka, topic(name, DEAD_LETTERS))
     with worker(settings):
-        statistics.until(lambda: latest(statistics.events) == want, 120)
-        letters.until(lambda: len(letters.messages) >= len(broken), 10)
-        alerts.until(lambda: any(evidence(e) == ["abc"] for e in alerts.events), 10)
+        statistics.until(lambda: latest(statistics.events) == want)
+        letters.until(lambda: len(letters.messages) >= len(broken))
+        alerts.until(lambda: any(evidence(e) == ["abc"] for e in alerts.events))
 
     assert latest(statistics.events) == want
     assert sorted(m.value() for m in letters.messages) == sorted(broken)
@@ -254,12 +255,12 @@ def test_a_worker_with_an_empty_disk_goes_on_from_the_changelog_and_says_so(sett
     half = len(events) // 2
     publish(settings.kafka, topic(name, "flow"), [event for _, event in events[:half]])
     with worker(settings):
-        statistics.until(lambda: len(latest(statistics.events)) > len(want) // 3, 60)
+        statistics.until(lambda: len(latest(statistics.events)) > len(want) // 3)
     shutil.rmtree(settings.state / "worker")
     process = start_worker(settings, told=subprocess.PIPE)
     try:
         publish(settings.kafka, topic(name, "flow"), [event for _, event in events[half:]])
-        statistics.until(lambda: latest(statistics.events) == want, 120)
+        statistics.until(lambda: latest(statistics.events) == want)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     finally:
@@ -287,7 +288,7 @@ def test_killed_at_any_time_a_worker_without_a_disk_ends_with_the_same_windows(s
                 process.kill()
                 assert process.wait() == -signal.SIGKILL
                 process = start_worker(settings, "memory")
-        statistics.until(lambda: latest(statistics.events) == want, 120)
+        statistics.until(lambda: latest(statistics.events) == want)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:

@@ -21,6 +21,7 @@ from schemas.events import NANOSECONDS
 from schemas.topics import topic
 from streams.app import app_id, declare_topics
 from tests.integration.test_worker import Document, Reader, expected, flows, latest, start_worker
+from tests.waiting import PATIENCE
 
 EVENTS = 200_000
 KILLS = 10
@@ -153,7 +154,7 @@ def play(
     try:
         with publishing(kafka, topic(namespace, "flow"), events, rate):
             disturb(running)
-        statistics.until(lambda: until(rows(statistics.events)), 120)
+        statistics.until(lambda: until(rows(statistics.events)))
         running.stop()
     finally:
         running.end()
@@ -213,7 +214,6 @@ def test_a_capture_of_2010_gives_the_same_rows_at_once_as_on_its_day(
     assert found[0] == found[1]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_ten_times_and_joined_for_a_while_workers_end_with_every_row_of_an_undisturbed_run(  # noqa: PLR0917  # fixtures
     kafka: KafkaSettings,
@@ -235,9 +235,9 @@ def test_killed_ten_times_and_joined_for_a_while_workers_end_with_every_row_of_a
                 running.join()
             if number == KILLS // 2 + 3:
                 running.leave()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while (now := committed(group, places)) == done:  # it would be killed before it has begun
-                assert time.monotonic() < deadline, "no event was worked on for a minute"
+                assert time.monotonic() < deadline, "no event was worked on"
                 time.sleep(0.1)
             done = now
             time.sleep(draw.uniform(0.0, 1.5))

@@ -18,6 +18,7 @@ from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
 from producers.engine.model import Flow, Tunnel
 from tests.trees import decoder, flow, place
+from tests.waiting import PATIENCE
 
 RECORD = b"""[
   {
@@ -51,7 +52,7 @@ class Fussy(Decoding):
 def answers(attendant: Attendant, count: int) -> list[Answer]:
     """So many answers, or as many as there are until it has ended."""
     found: list[Answer] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while len(found) < count and time.monotonic() < deadline:
         for outlet in [attendant.places] if attendant.places.waits else []:
             outlet.send()

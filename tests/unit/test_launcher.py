@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 TOOLS = ["bash", "cat", "chmod", "env", "flock", "grep", "id", "mkdir", "mktemp", "readlink", "rm", "sh"]
@@ -221,7 +223,7 @@ def test_the_first_start_makes_the_environment_once_for_two_at_once(launcher: La
         )
         for _ in range(2)
     ]
-    told = "".join(child.communicate(timeout=120)[1] for child in both)
+    told = "".join(child.communicate(timeout=PATIENCE)[1] for child in both)
     assert told.count("making the Python environment in") == 1
     assert (launcher.root / ".venv" / "installed").exists()
     assert not (launcher.root / ".venv" / "unfinished").exists()

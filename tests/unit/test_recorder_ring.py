@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from producers.sources.packet import RawPacket
 from runtime.errors import UsageError
 from tests.packets import ethernet, ip, udp
 from tests.rings import SECOND, bare, batch_of, carved, conversation, datagram, id_of, ring_bytes
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 
@@ -32,13 +32,6 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now_ns
-
-
-def wait_for(claim: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def record(folder: Path, *batches: list[RawPacket], verdict: int = RECORD, quota: int = 64 * MIB) -> Recorder:
@@ -165,14 +158,14 @@ def test_old_packets_go(tmp_path: Path) -> None:
     recorder.write(batch_of(old))
     recorder.flush()
     clock.now_ns += 1800 * SECOND
-    wait_for(
+    wait_until(
         lambda: len(list((tmp_path / "segments").glob("*.index"))) == 1
     )  # a segment is not written to for long
     recorder.write(batch_of(new))
     recorder.flush()
     assert carved(tmp_path, id_of(old))[0]
     clock.now_ns += 1900 * SECOND
-    wait_for(lambda: not carved(tmp_path, id_of(old))[0])
+    wait_until(lambda: not carved(tmp_path, id_of(old))[0])
     assert carved(tmp_path, id_of(new))[0]
     recorder.close()
 
@@ -250,7 +243,7 @@ def test_what_was_asked_long_ago_is_forgotten(tmp_path: Path) -> None:
     recorder.write(batch_of(conversation(1, 4000, 10, start_ns=0)))
     recorder.flush()
     clock.now_ns += 3 * 86_400 * SECOND
-    wait_for(lambda: (tmp_path / JOURNAL).stat().st_size == 0)
+    wait_until(lambda: (tmp_path / JOURNAL).stat().st_size == 0)
     recorder.close()
 
 
@@ -444,7 +437,7 @@ def test_a_folder_that_is_gone_stops_the_recording_and_nothing_else(tmp_path: Pa
     recorder.write(batch_of(flow[:10]))
     recorder.flush()
     folder.rename(away)
-    wait_for(lambda: bool(told))
+    wait_until(lambda: bool(told))
     recorder.write(batch_of(flow[10:20]))
     recorder.flush()
     assert len(told) == 1
@@ -452,7 +445,7 @@ def test_a_folder_that_is_gone_stops_the_recording_and_nothing_else(tmp_path: Pa
     assert "packets are not recorded" in told[0]
     assert sum(recorder.summary()["unrecorded"].values()) == 10
     away.rename(folder)
-    wait_for(lambda: len(told) == 2)
+    wait_until(lambda: len(told) == 2)
     assert "recording goes on; 10 packets were not recorded" in told[1]
     recorder.write(batch_of(flow[20:]))
     recorder.close()

@@ -14,11 +14,10 @@ from producers.sources.follow import FollowSource
 from producers.sources.opening import open_folder
 from runtime.errors import CaptureError, UsageError
 from tests.packets import enhanced, interface, pcap, read, section
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from producers.sources.packet import RawPacket
-
-SECONDS = 10.0
 
 
 def capture(*numbers: int) -> bytes:
@@ -52,7 +51,7 @@ class Follower(threading.Thread):
         return [int.from_bytes(packet.data, "big") for packet in self.packets]
 
     def wait_for(self, count: int) -> None:
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + PATIENCE
         while len(self.packets) < count:
             assert time.monotonic() < until, self.numbers
             time.sleep(0.01)
@@ -64,13 +63,13 @@ def follower(tmp_path: Path) -> Iterator[Follower]:
     following = Follower(tmp_path)
     yield following
     following.source.stop()
-    following.join(SECONDS)
+    following.join(PATIENCE)
     assert not following.is_alive()
 
 
 def end(follower: Follower) -> None:
     follower.source.stop()
-    follower.join(SECONDS)
+    follower.join(PATIENCE)
 
 
 def put(path: Path, content: bytes) -> None:

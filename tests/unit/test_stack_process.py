@@ -10,6 +10,7 @@ import pytest
 
 from cockpit.stack import process
 from runtime.errors import StackError
+from tests.waiting import PATIENCE
 
 FAMILY = (
     "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print('up', flush=True); time.sleep(60)"
@@ -24,7 +25,7 @@ time.sleep(60)
 
 def run(code: str, log: Path) -> process.ProcessRecord:
     record = process.start([sys.executable, "-c", code], log=log, env=os.environ)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while "up" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
     return record
