@@ -24,6 +24,11 @@ def complain(text: str) -> None:
     stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
 
 
+def warn(text: str) -> None:
+    """One line on stderr about what is accepted and yet hardly meant."""
+    stderr.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
+
+
 def note(text: str) -> None:
     """One line on stderr; a terminal wraps it at words, a log gets it whole."""
     stderr.print(escape(text), soft_wrap=not stderr.is_terminal)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runtime.errors import ConfigError
 from streams.core.declarations import read_text
@@ -22,10 +22,32 @@ class Problem(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """The rules that are right, and every problem."""
+    """The rules that were accepted, and every problem."""
 
     rules: list[Rule]
     problems: list[Problem]
+
+    def summary(self) -> dict[str, Any]:
+        """Both as JSON has them."""
+        return {
+            "rules": [
+                {
+                    "path": rule.path,
+                    "id": rule.id,
+                    "title": rule.title,
+                    "level": rule.level,
+                    "datasets": list(rule.datasets),
+                    "fields": list(rule.fields),
+                    "unfilled": list(rule.unfilled),
+                    "can_match": rule.possible,
+                }
+                for rule in self.rules
+            ],
+            "problems": [
+                {"path": str(problem.path), "what": problem.what, "hint": problem.hint}
+                for problem in self.problems
+            ],
+        }
 
 
 class Match(NamedTuple):
@@ -62,6 +84,17 @@ def check(paths: Iterable[Path]) -> Checked:
         else:
             found.rules.extend(rules)
     return found
+
+
+def warnings(rule: Rule) -> Iterator[str]:
+    """What an author should know of a rule that was accepted, a line each."""
+    if not rule.unfilled:
+        return
+    names = ", ".join(rule.unfilled)
+    if rule.possible:
+        yield f"{rule.path}: {rule.title}: no event has {names}: what the rule asks of it never holds"
+    else:
+        yield f"{rule.path}: {rule.title}: can never match: no event has {names}"
 
 
 def test(rules: Iterable[Rule], lines: Iterable[bytes]) -> Iterator[Match]:

@@ -22,6 +22,12 @@ def faults() -> Path:
     return _existing((Path(named).parent if named else _SHARED) / "faults")
 
 
+def sigma_rules() -> Path:
+    """The folder of SigmaHQ's network rules, beside the public captures; skips the test likewise."""
+    named = os.environ.get("NETFLIGHT_CAPTURES")
+    return _existing((Path(named).parent if named else _SHARED) / "sigma")
+
+
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no {folder.parent.name}/{folder.name}; set NETFLIGHT_CAPTURES")

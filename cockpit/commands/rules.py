@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cockpit.terminal import complain, note, printable, stdout
+from cockpit.terminal import complain, note, printable, stdout, warn
 from runtime.errors import NetflightError, UsageError
 
 if TYPE_CHECKING:
@@ -44,15 +46,27 @@ def list_rules(paths: Paths = None) -> None:
 
 
 @rules.command()
-def check(paths: Paths = None) -> None:
-    """Check rules; every mistake is told with its file and place.
+def check(
+    paths: Paths = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each rule and each problem as one JSON document.")
+    ] = False,
+) -> None:
+    """Check rules; report every mistake with its file and the part of it, and what can never match.
 
     [dim]netflight rules check my-rules/[/dim]
     """
     from streams import rules_tools
 
     checked = rules_tools.check(paths or [rules_tools.shipped()])
-    note(f"{len(checked.rules):,} rules are right, {len(checked.problems):,} files are not")
+    if as_json:
+        typer.echo(orjson.dumps(checked.summary()))
+    else:
+        for line in chain.from_iterable(map(rules_tools.warnings, checked.rules)):
+            warn(line)
+    never = sum(not rule.possible for rule in checked.rules)
+    said = f"{len(checked.rules):,} rules accepted, {never:,} of them can never match"
+    note(f"{said}; {len(checked.problems):,} files refused")
     _complain(checked.problems)
 
 

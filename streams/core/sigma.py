@@ -28,8 +28,9 @@ from runtime.errors import ConfigError
 from schemas.events import Event
 from schemas.model import datasets
 from streams.core.declarations import read_text
+from streams.core.sigma_reach import Reach
 from streams.core.sigma_values import UnsupportedError, keyword_test, text, value_test
-from streams.core.taxonomy import PRODUCT, Entry, LogSource, Taxonomy, known_fields
+from streams.core.taxonomy import PRODUCT, Derived, Entry, LogSource, Taxonomy, known_fields
 
 Matcher = Callable[[Event], bool]
 Getter = Callable[[Event], list[Any]]
@@ -40,7 +41,11 @@ _SIGMA_ERRORS = (SigmaError, ValueError, TypeError, AttributeError, KeyError)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A compiled rule: what an alert tells of it, the datasets (`event.dataset`) it reads, its matcher."""
+    """A compiled rule: what an alert says of it, the datasets (`event.dataset`) it reads, its matcher.
+
+    `unfilled` are the names it asks for that no event has a value of. `possible` is false where it can
+    never match because of them.
+    """
 
     id: str
     title: str
@@ -57,6 +62,8 @@ class Rule:
     path: str
     datasets: tuple[str, ...]
     fields: tuple[str, ...]
+    unfilled: tuple[str, ...]
+    possible: bool
     matches: Matcher
 
 
@@ -138,8 +145,12 @@ def _compile(rule: Any, taxonomy: Taxonomy, path: Path) -> Rule:
             f"{place}: logsource: no dataset stands for {source}", "the known ones are in rules/taxonomy"
         )
     compiler = _Compiler(entry, place)
-    matchers = [compiler.condition(condition) for condition in _conditions(rule.detection, place)]
+    conditions = _conditions(rule.detection, place)
+    matchers = [compiler.condition(condition) for condition in conditions]
     known = datasets()
+    reach = Reach(entry)
+    reached = tuple(name for name in entry.datasets if any(reach.possible(node, name) for node in conditions))
+    read = reached or entry.datasets
     return Rule(
         id=str(rule.id),
         title=rule.title,
@@ -151,11 +162,13 @@ def _compile(rule: Any, taxonomy: Taxonomy, path: Path) -> Rule:
         falsepositives=tuple(rule.falsepositives),
         level=rule.level.name.lower() if rule.level else "informational",
         status=rule.status.name.lower() if rule.status else "",
-        category=known[entry.datasets[0]].dataset if len(entry.datasets) == 1 else str(source),
+        category=known[read[0]].dataset if len(read) == 1 else str(source),
         ruleset="netflight" if source.product == "netflight" else "sigma",
         path=str(path),
-        datasets=tuple(known[name].dataset for name in entry.datasets),
+        datasets=tuple(known[name].dataset for name in read),
         fields=tuple(sorted(compiler.used)),
+        unfilled=tuple(sorted(compiler.unfilled)),
+        possible=bool(reached),
         matches=_any(matchers),
     )
 
@@ -184,13 +197,17 @@ def _conditions(detections: SigmaDetections, place: str) -> list[Any]:
 
 
 class _Compiler:
-    """Compiles the conditions of one rule; `used` collects the ECS fields it reads."""
+    """Compiles the conditions of one rule.
+
+    `used` collects the fields of ours that it reads, `unfilled` its names that none of them stands for.
+    """
 
     def __init__(self, entry: Entry, place: str) -> None:
         self._entry = entry
         self._place = place
         self._known = known_fields(entry.datasets)
         self.used: set[str] = set()
+        self.unfilled: set[str] = set()
 
     def condition(self, node: Any) -> Matcher:
         """The matcher of a node of pySigma's condition tree."""
@@ -259,19 +276,43 @@ class _Compiler:
 
     def _getter(self, name: str) -> Getter:
         """What reads a rule's field from an event: its values in a flat list, empty where it is not there."""
-        targets = self._entry.fields.get(name, (name,))
-        for target in targets:
-            if target not in self._known and name not in self._entry.fields:
-                near = difflib.get_close_matches(name, [*self._known, *self._entry.fields], n=1)
-                raise ConfigError(
-                    f"{self._place}: detection: {', '.join(self._entry.datasets)} has no field {name}",
-                    f"did you mean {near[0]}?" if near else "docs/fields.md lists the fields",
-                )
+        meaning = self._entry.fields.get(name)
+        targets = self._entry.targets(name)
+        if meaning is None and name not in self._known:
+            self._no_such_field(name)
+            return lambda _event: []
         self.used.update(targets)
+        if isinstance(meaning, Derived):
+            return _derived(meaning)
         getters = [path_getter(target) for target in targets]
         if len(getters) == 1:
             return getters[0]
         return lambda event: [value for get in getters for value in get(event)]
+
+    def _no_such_field(self, name: str) -> None:
+        """Note a name of another product's events that ours have no value of; raises ConfigError for one of our own."""
+        if not self._entry.own:
+            self.unfilled.add(name)
+            return
+        near = difflib.get_close_matches(name, [*self._known, *self._entry.fields], n=1)
+        raise ConfigError(
+            f"{self._place}: detection: {', '.join(self._entry.datasets)} has no field {name}",
+            f"did you mean {near[0]}?" if near else "docs/fields.md lists the fields",
+        )
+
+
+def _derived(meaning: Derived) -> Getter:
+    """Reads a value that is made from a field of ours, or is the same for every event."""
+    if meaning.constant is not None:
+        fixed = [meaning.constant]
+        return lambda _event: fixed
+    get, values, keep, otherwise = path_getter(meaning.field), meaning.values, meaning.keep, meaning.otherwise
+
+    def read(event: Event) -> list[Any]:
+        found = (values.get(text(value), value if keep else otherwise) for value in get(event))
+        return [value for value in found if value is not None]
+
+    return read
 
 
 def path_getter(name: str) -> Getter:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from runtime.errors import ConfigError
 from schemas.model import Dataset, datasets, fields_of
@@ -37,19 +37,54 @@ class LogSource(_Strict):
         return ", ".join(f"{name}: {value}" for name, value in self.given().items()) or "empty"
 
 
+class Derived(_Strict):
+    """What a name of a logsource stands for where it is no field of ours as it is.
+
+    Either `constant`, the same for every event; or the values of `field` by `values`: others as they are (`keep`), as
+    `otherwise`, or left out.
+    """
+
+    constant: str | None = None
+    field: str = ""
+    values: dict[str, str] = Field(default_factory=dict)
+    keep: bool = False
+    otherwise: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Derived":
+        if (self.constant is None) == (not self.field):
+            raise ValueError("either a constant or a field with its values")
+        return self
+
+
+Meaning = Names | Derived
+
+
 class Entry(_Strict):
     """One logsource: the datasets it reads, its names for their fields (one name may mean several fields)."""
 
     logsource: LogSource
     datasets: Names
-    fields: dict[str, Names] = Field(default_factory=dict)
+    fields: dict[str, Meaning] = Field(default_factory=dict)
+
+    @property
+    def own(self) -> bool:
+        """Whether its rules are written for Netflight: then a field that no event has is a mistake."""
+        return self.logsource.product == PRODUCT
+
+    def targets(self, name: str) -> tuple[str, ...]:
+        """The fields of ours that a rule's name is read from: itself where the logsource gives it no meaning."""
+        meaning = self.fields.get(name, (name,))
+        if isinstance(meaning, Derived):
+            return (meaning.field,) if meaning.field else ()
+        return meaning
 
 
 class TaxonomyFile(_Strict):
     """A file of rules/taxonomy: entries that share the names in `fields`."""
 
     description: str
-    fields: dict[str, Names] = Field(default_factory=dict)
+    fields: dict[str, Meaning] = Field(default_factory=dict)
     sources: tuple[Entry, ...]
 
 
@@ -102,8 +137,8 @@ def _check(entry: Entry, place: str) -> None:
         if name not in known:
             raise ConfigError(f"{place}: no dataset {name}", f"known: {', '.join(known)}")
     fields = known_fields(entry.datasets)
-    for name, targets in entry.fields.items():
-        for target in targets:
+    for name in entry.fields:
+        for target in entry.targets(name):
             if target not in fields and not any(target in fields_of(d) for d in known.values()):
                 raise ConfigError(f"{place}: {name}: no dataset has a field {target}")
 
