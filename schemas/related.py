@@ -8,8 +8,10 @@ from schemas.model import FieldSpec, FieldType
 Kind = Literal["ip", "hosts", "user", "hash"]
 
 _HOSTS = frozenset(
-    "domain hostname server_name domain_name domain_search client_fqdn client_domain".split()
-    + "dns_domain netbios_domain dns_name netbios_name".split()
+    (
+        *("domain", "hostname", "server_name", "domain_name", "domain_search", "client_fqdn"),
+        *("client_domain", "dns_domain", "netbios_domain", "dns_name", "netbios_name"),
+    )
 )
 _NAMES_OF_DNS = (
     "dns.question.name",
