@@ -52,7 +52,8 @@ class FieldSpec(_Strict):
 
     `convert` names a converter in producers/decoders/convert.py; `names` says what numbers (1 and 0 for true and
     false) mean, and needs none. `array` says that every occurrence is kept, each value once with `distinct`.
-    `related` puts the value into related.*, too; addresses go there by their type.
+    `related` puts the value into related.*, too, or with `none` keeps it out; addresses go there by their type, and
+    what has the name of a host, user or hash by that (schemas/related.py).
     """
 
     type: FieldType
@@ -64,7 +65,7 @@ class FieldSpec(_Strict):
     convert: str = "text"
     names: dict[int, str] = Field(default_factory=dict)
     of: Of = Of.ANY
-    related: Literal["", "hosts", "user", "hash"] = ""
+    related: Literal["", "none", "hosts", "user", "hash"] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from producers.decoders.base import Decoder
+from producers.decoders.convert import PLACEHOLDERS
 from producers.decoders.derive import Derivation
 from producers.decoders.protocols import PROTOCOL_NAMES
+from producers.decoders.related import MAX_ITEMS, MAX_TEXT, add_related, add_related_of_flow
 from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.transactions import Transaction
 from producers.decoders.unit import Unit
 from producers.engine.model import Flow, FlowRecord
 from schemas.events import Event, Times, event_id, new_event, put
-from schemas.model import Dataset, FieldType, datasets
+from schemas.model import Dataset, datasets
 
-MAX_TEXT = 8191
-MAX_ITEMS = 1000
 _REMEMBERED_ORDINALS = 65_536
 _ENDS = ("source", "destination")
 _COPIES = {"source": "client", "destination": "server"}
@@ -47,7 +47,6 @@ class EventBuilder:
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._flow = datasets()["flow"]
         self._credentials = datasets()["credentials"]
-        self._related_in: dict[str, dict[str, str]] = {}
 
     def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
         """The event of a transaction."""
@@ -114,20 +113,26 @@ class EventBuilder:
         self._derivation.add(event, dataset, flow, first.time_ns, fields)
         _add_copies(event)
         self._derivation.add_places(event)
-        _add_related(event, self._related_fields(dataset), fields, units)
+        add_related(event, dataset.name, fields, units, flow)
         return event
 
     def _put_fields(self, event: Event, fields: dict[str, Any]) -> None:
-        """Set the fields of an event, within the size limits; name those that were cut."""
+        """Set the fields of an event, within the size limits; name those that were cut, and those without a value."""
         cut: list[str] = []
+        unread: list[str] = []
         for name, value in fields.items():
             if type(value) is str and len(value) <= MAX_TEXT:  # as most are; a Secret is a type of its own
-                put(event, name, value)
+                if value[:1] == "<" and value in PLACEHOLDERS:
+                    unread.append(name)
+                else:
+                    put(event, name, value)
             else:
                 told = self._revealed(value) if isinstance(value, Secret) else value
-                put(event, name, told if _fits(told) else _capped(name, told, cut))
+                put(event, name, told if _fits(told) else _capped(name, told, cut, unread))
         if cut:
             put(event, "netflight.field.truncated", cut)
+        if unread:
+            put(event, "netflight.field.unreadable", list(dict.fromkeys(unread))[:MAX_ITEMS])
 
     def _revealed(self, secret: Secret) -> str:
         return str(secret) if self._secrets else REDACTED
@@ -163,22 +168,8 @@ class EventBuilder:
         self._derivation.add_to_flow(event, flow, final=record.final)
         _add_copies(event)
         self._derivation.add_places(event)
-        ends = source["ip"], destination["ip"]
-        event["related"] = {"ip": list(ends if ends[0] != ends[1] else ends[:1])}
-        if "domain" in destination:
-            event["related"]["hosts"] = [destination["domain"]]
+        add_related_of_flow(event, flow)
         return event
-
-    def _related_fields(self, dataset: Dataset) -> dict[str, str]:
-        """The fields of a dataset whose values go to related.*, and to which of them."""
-        known = self._related_in.get(dataset.name)
-        if known is None:
-            known = self._related_in[dataset.name] = {"network.forwarded_ip": "ip"}
-            for name, spec in dataset.fields.items():
-                kind = "ip" if spec.type is FieldType.IP else spec.related
-                if kind:
-                    known[name] = kind
-        return known
 
     def _envelope(
         self, dataset: Dataset, identity: str, at_ns: int, span: tuple[int, int], interface: str
@@ -330,33 +321,14 @@ def _add_copies(event: Event) -> None:
             event[copy] = event[end].copy()
 
 
-def _add_related(event: Event, kinds: dict[str, str], fields: dict[str, Any], units: Sequence[Unit]) -> None:
-    """Add related.*; `kinds` says which fields go there, and to which of them."""
-    addresses = dict.fromkeys([event[end]["ip"] for end in _ENDS if "ip" in event.get(end, ())])
-    hosts: dict[str, None] = {}
-    hashes: dict[str, None] = {}
-    users: dict[str, None] = {}
-    found = {"ip": addresses, "hosts": hosts, "hash": hashes, "user": users}
-    for name, value in fields.items():
-        if name in kinds:
-            told = value[:MAX_ITEMS] if isinstance(value, list) else [value]
-            found[kinds[name]].update(dict.fromkeys([text[:MAX_TEXT] for text in told]))
-    for unit in units:
-        if unit.addresses:
-            addresses.update(dict.fromkeys(unit.addresses))
-        if unit.hosts:
-            hosts.update(dict.fromkeys([host[:MAX_TEXT] for host in unit.hosts]))
-        if unit.hashes:
-            hashes.update(dict.fromkeys(unit.hashes))
-    related = {name: list(values) for name, values in found.items() if values}
-    if related:
-        event["related"] = related
+def _unreadable(value: Any) -> bool:
+    return type(value) is str and value[:1] == "<" and value in PLACEHOLDERS
 
 
 def _fits(value: Any) -> bool:
-    """Whether a value is within the size limits, as all but the hostile are."""
+    """Whether a value is within the size limits and holds nothing unreadable, as all but the hostile are."""
     if isinstance(value, str):
-        return len(value) <= MAX_TEXT
+        return len(value) <= MAX_TEXT and not _unreadable(value)
     if isinstance(value, list):
         return len(value) <= MAX_ITEMS and all(map(_fits, value))
     if isinstance(value, dict):
@@ -364,8 +336,8 @@ def _fits(value: Any) -> bool:
     return True
 
 
-def _capped(name: str, value: Any, cut: list[str]) -> Any:
-    """A value within the size limits; what was cut is named in `cut`."""
+def _capped(name: str, value: Any, cut: list[str], unread: list[str]) -> Any:
+    """A value within the size limits, without what is unreadable; what was cut or left out is named."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
         cut.append(name)
         return value[:MAX_TEXT]
@@ -373,11 +345,18 @@ def _capped(name: str, value: Any, cut: list[str]) -> Any:
         if len(value) > MAX_ITEMS:
             cut.append(name)
         inner: list[str] = []
-        kept = [_capped(name, item, inner) for item in value[:MAX_ITEMS]]
+        kept = [_capped(name, item, inner, unread) for item in value[:MAX_ITEMS] if not _unreadable(item)]
         cut.extend(inner[:1] if name not in cut else ())
+        if any(map(_unreadable, value)):
+            unread.append(name)
         return kept
     if isinstance(value, dict):
-        return {key: _capped(f"{name}.{key}", item, cut) for key, item in value.items()}
+        unread.extend(f"{name}.{key}" for key, item in value.items() if _unreadable(item))
+        return {
+            key: _capped(f"{name}.{key}", item, cut, unread)
+            for key, item in value.items()
+            if not _unreadable(item)
+        }
     return value
 
 

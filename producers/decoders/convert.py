@@ -17,6 +17,51 @@ MAX_BYTES = 256
 """How much of a field of bytes an event has."""
 
 
+PLACEHOLDERS = frozenset(
+    f"<{text}>"
+    for text in (
+        *("Root", "ROOT", "MISSING", "Empty", "EMPTY", "Unknown", "UNKNOWN", "Unknown value", "Unknown flag"),
+        *(
+            "unknown type",
+            "unknown field",
+            "unknown option",
+            "Unknown extended label",
+            "Name too long",
+            "NULL",
+            "NUL",
+        ),
+        *(
+            "Name contains a pointer that loops",
+            "String goes past end of frame",
+            "String too long to process",
+        ),
+        *(
+            "Bytes go past end of frame",
+            "Time not representable",
+            "Not representable",
+            "Not Specified",
+            "Invalid",
+        ),
+        *(
+            "Illegal format",
+            "Error decompressing data",
+            "increase capture size?",
+            "no content type has been specified",
+        ),
+        *(
+            "no media type has been specified",
+            "partial packet",
+            "uninitialized",
+            "not shown",
+            "skipped",
+            "notset",
+        ),
+        *("No address", "None set", "Invalid method", "ERR", "error", "empty", "Missing Filetype Name"),
+    )
+)
+"""What tshark writes in place of a value that is not there or that it cannot read; none of them is a value."""
+
+
 def number(text: str) -> int | None:
     """Decimal or 0x-hexadecimal digits as an integer within 64 bits."""
     if not text:
@@ -29,7 +74,7 @@ def number(text: str) -> int | None:
 
 
 def _text(text: str) -> str | None:
-    return text or None
+    return None if text in PLACEHOLDERS else text or None
 
 
 def _windows_text(text: str) -> str | None:

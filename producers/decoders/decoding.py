@@ -107,7 +107,7 @@ def _plain(number: int, unit: Unit, place: Place) -> tuple[Any, ...]:
 def _elsewhere(where: Place, place: Place) -> tuple[Any, ...]:
     """Another place than the packet's, in plain values; the flow is nothing if it is the packet's."""
     same = where.flow is place.flow or (where.flow and place.flow and where.flow.uid == place.flow.uid)
-    return (None if same else packed_flow(where.flow), *where[:2], *where[3:6], *where[7:])
+    return (None if same else packed_flow(where.flow), *where[:2], *where[3:6], *where[7:10])
 
 
 def restored(item: tuple[Any, ...], place: Place, decoders: tuple[Decoder, ...]) -> Iterator[Unit]:

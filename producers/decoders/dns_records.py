@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Any
 
 from producers.decoders.convert import CONVERTERS, ip, number
+from producers.decoders.dns_data import data_of
+from producers.decoders.dns_names import Names
 from producers.decoders.tables import name_or_number
-from producers.decoders.tree import Tree, collect, find_all, holders, texts
+from producers.decoders.tree import Tree, collect, first, holders
 
 # An update (RFC 2136) has a zone where a query has its question, and names its other sections after their use.
 _QUESTIONS = ("Queries", "Zone")
@@ -15,32 +17,13 @@ SECTIONS = (
     *("Answers", "Authoritative nameservers", "Additional records", "Prerequisites", "Updates"),
 )
 
-# The field that holds the data of a record, by its type; every other type is told in tshark's label.
-_DATA = {
-    "A": "dns.a",
-    "AAAA": "dns.aaaa",
-    "CNAME": "dns.cname",
-    "NS": "dns.ns",
-    "PTR": "dns.ptr.domain_name",
-    "DNAME": "dns.dname",
-    "TXT": "dns.txt",
-    "SPF": "dns.spf",
+# Which word of a record's data is the name of a host, by its type.
+_TARGETS = {
+    **dict.fromkeys(("CNAME", "DNAME", "NS", "PTR", "SOA"), 0),
+    **dict.fromkeys(("MX", "AFSDB", "KX", "RT", "LP", "SVCB", "HTTPS"), 1),
+    "SRV": 3,
 }
-_PARTS = {
-    "MX": ("dns.mx.preference", "dns.mx.mail_exchange"),
-    "SRV": ("dns.srv.priority", "dns.srv.weight", "dns.srv.port", "dns.srv.target"),
-}
-# Service parameters by their keys (RFC 9460, section 14.3.2), with the field that holds their values.
-_PARAMETERS = {
-    0: ("mandatory", "dns.svcb.svcparam.mandatory.key"),
-    1: ("alpn", "dns.svcb.svcparam.alpn"),
-    2: ("no-default-alpn", ""),
-    3: ("port", "dns.svcb.svcparam.port"),
-    4: ("ipv4hint", "dns.svcb.svcparam.ipv4hint.ip"),
-    5: ("ech", "dns.svcb.svcparam.echconfig"),
-    6: ("ipv6hint", "dns.svcb.svcparam.ipv6hint.ip"),
-    7: ("dohpath", "dns.svcb.svcparam.value"),
-}
+_SERVICES = ("SVCB", "HTTPS")
 # Options of EDNS (RFC 6891): the client's subnet (RFC 7871), cookies (RFC 7873), extended errors (RFC 8914).
 _EDNS = {
     "netflight.dns.edns.udp_size": ("dns.rr.udp_payload_size", "number"),
@@ -57,16 +40,19 @@ _EDNS_WANTED = frozenset(
 )
 
 
-def questions(layer: Tree) -> list[dict[str, Any]]:
-    """The questions of a message: `name`, `type` and `class` of each; `unicast_response` where it is asked for."""
+def questions(layer: Tree, names: Names) -> list[dict[str, Any]]:
+    """The questions of a message: `name`, `type` and `class` of each; `unicast_response` where it is asked for.
+
+    A name that cannot be read is left out.
+    """
     sections = (layer.get(name) for name in _QUESTIONS)
     asked = next((section for section in sections if isinstance(section, dict)), {})
-    return [_question(query) for query in holders(asked, "dns.qry.name")]
+    return [_question(query, names) for query in holders(asked, "dns.qry.name")]
 
 
-def _question(query: Tree) -> dict[str, Any]:
+def _question(query: Tree, names: Names) -> dict[str, Any]:
     question: dict[str, Any] = {
-        "name": _name(query.get("dns.qry.name")),
+        **_named(first(query, "dns.qry.name"), names),
         "type": name_or_number("dns_type", number(str(query.get("dns.qry.type"))) or 0),
         "class": _class(query.get("dns.qry.class")),
     }
@@ -75,12 +61,12 @@ def _question(query: Tree) -> dict[str, Any]:
     return question
 
 
-def records(layer: Tree, section: str) -> list[dict[str, Any]]:
+def records(layer: Tree, section: str, names: Names) -> list[dict[str, Any]]:
     """The records of a section: `name`, `type`, `class`, `ttl` and `data` of each."""
     held = layer.get(section)
     return [
-        _record({**item, "label": label})
-        for label, record in (held.items() if isinstance(held, dict) else ())
+        _record(item, names)
+        for record in (held.values() if isinstance(held, dict) else ())
         for item in (record if isinstance(record, list) else (record,))
         if isinstance(item, dict) and "dns.resp.type" in item
     ]
@@ -90,6 +76,22 @@ def addresses(answers: list[dict[str, Any]]) -> list[str]:
     """The addresses among records, each once."""
     found = (a["data"] for a in answers if a["type"] in ("A", "AAAA") and _is_ip(a.get("data", "")))
     return list(dict.fromkeys(found))
+
+
+def named(told: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The hosts and the addresses that the data of records name, each once."""
+    hosts: dict[str, None] = {}
+    found = dict.fromkeys(addresses(told))
+    for record in told:
+        target = _TARGETS.get(record["type"])
+        words = record.get("data", "").split(" ") if target is not None else []
+        if target is not None and target < len(words) and words[target] not in ("", "."):
+            hosts[words[target]] = None
+        for word in words if record["type"] in _SERVICES else ():
+            name, _, values = word.partition("=")
+            if name in ("ipv4hint", "ipv6hint"):
+                found.update(dict.fromkeys(filter(_is_ip, values.split(","))))
+    return list(hosts), list(found)
 
 
 def edns(layer: Tree) -> dict[str, Any]:
@@ -123,52 +125,31 @@ def _option(layer: Tree) -> Tree | None:
     return next(iter(holders(section, "dns.resp.ext_rcode")), None) if isinstance(section, dict) else None
 
 
-def _record(record: Tree) -> dict[str, Any]:
-    kind = name_or_number("dns_type", number(str(record["dns.resp.type"])) or 0)
+def _record(record: Tree, names: Names) -> dict[str, Any]:
+    kind = name_or_number("dns_type", number(first(record, "dns.resp.type")) or 0)
     answer: dict[str, Any] = {
-        "name": _name(record.get("dns.resp.name")),
+        **_named(first(record, "dns.resp.name") or _service_name(record), names),
         "type": kind,
         "class": _class(record.get("dns.resp.class")),
     }
     ttl = number(str(record.get("dns.resp.ttl")))
     if ttl is not None:
         answer["ttl"] = ttl
-    data = _data(record, kind)
+    data = data_of(record, kind, names)
     if data:
         answer["data"] = data
     return answer
 
 
-def _data(record: Tree, kind: str) -> str:
-    value = record.get(_DATA.get(kind, ""))
-    if isinstance(value, list):
-        return " ".join(str(item) for item in value)
-    if isinstance(value, str):
-        return value
-    if kind in _PARTS:
-        return " ".join(str(record.get(part, "")) for part in _PARTS[kind]).strip()
-    if kind in ("SVCB", "HTTPS"):
-        return _service(record)
-    # tshark's label is "name: type X, class IN, what the record says"; mDNS has the cache-flush bit before that.
-    _, _, said = str(record["label"]).partition(", class ")
-    return said.partition(", ")[2].removeprefix("cache flush, ").removeprefix("cache flush")
+def _named(shown: str, names: Names) -> dict[str, str]:
+    name = names.of(shown)
+    return {"name": name} if name else {}
 
 
-def _service(record: Tree) -> str:
-    """A service binding in presentation format (RFC 9460, section 2.1): `1 . alpn=h3,h2 ipv4hint=192.0.2.1`."""
-    if "dns.svcb.svcpriority" not in record:
-        return ""
-    said = [str(record["dns.svcb.svcpriority"]), _name(record.get("dns.svcb.targetname"))]
-    for parameter in find_all(record, "dns.svcb.svcparam"):
-        key = number(str(parameter.get("dns.svcb.svcparam.key")))
-        name, field = _PARAMETERS.get(key or 0, (f"key{key}", "dns.svcb.svcparam.value"))
-        values = ",".join(texts(parameter.get(field)))
-        said.append(f"{name}={values}" if values else name)
-    return " ".join(said)
-
-
-def _name(value: object) -> str:
-    return "." if value == "<Root>" else str(value or "")
+def _service_name(record: Tree) -> str:
+    """The owner of a SRV record, which tshark shows in three parts (RFC 2782)."""
+    parts = (first(record, f"dns.srv.{part}") for part in ("service", "proto", "name"))
+    return ".".join(part for part in parts if part)
 
 
 def _class(value: object) -> str:

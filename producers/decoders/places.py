@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.decoders.unit import Place
-from producers.engine.kernel.layout import Kind
+from producers.engine.kernel.layout import Kind, Signature
 from producers.engine.model import Batch, Flow, Tunnel
 
 # What of a flow is known before it is over, in the order of its fields.
@@ -19,6 +19,8 @@ _IDENTITY = attrgetter(
 )
 _FLOW = int(Kind.FLOW)
 _TCP = 6
+_DNS = int(Signature.DNS)
+_DNS_PORTS = (53, 5353, 5355)
 
 
 class Places(NamedTuple):
@@ -35,6 +37,7 @@ class Places(NamedTuple):
     sequences: NDArray[np.int64]
     acknowledgements: NDArray[np.int64]
     holes: NDArray[np.bool_]
+    messages: NDArray[np.object_]
 
     def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
         """Some of the rows."""
@@ -48,13 +51,23 @@ class Places(NamedTuple):
             sequences=self.sequences[rows],
             acknowledgements=self.acknowledgements[rows],
             holes=self.holes[rows],
+            messages=self.messages[rows],
         )
 
     def packed(self) -> bytes:
         """All rows as bytes, for `unpacked`."""
         used, which = np.unique(self.which, return_inverse=True)
         flows = [packed_flow(self.flows[place]) for place in used.tolist()]
-        columns = (self.frames, self.times, which, self.forward, self.lengths, self.interfaces, *self.tcp())
+        columns = (
+            self.frames,
+            self.times,
+            which,
+            self.forward,
+            self.lengths,
+            self.interfaces,
+            *self.tcp(),
+            self.messages,
+        )
         return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
 
     def tcp(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -88,7 +101,24 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         np.where(tcp, facts["sequence"], np.int64(-1)),
         np.where(tcp, facts["acknowledgement"], np.int64(-1)),
         np.zeros(len(indexes), np.bool_),
+        _messages(batch, indexes),
     )
+
+
+def _messages(batch: Batch, indexes: NDArray[np.int64]) -> NDArray[np.object_]:
+    """The payloads of packets that DNS or its relatives may be in, of whose names tshark does not show every byte."""
+    block, facts = batch.block, batch.facts[indexes]
+    messages = np.full(len(indexes), b"", dtype=object)
+    spoken = facts["signature"] == _DNS
+    for end in ("source_port", "destination_port"):
+        for port in _DNS_PORTS:
+            spoken |= facts[end] == port
+    for row in np.flatnonzero(spoken & (facts["payload"] >= 0)).tolist():
+        fact, index = facts[row], indexes[row]
+        start, begin = int(block.offset[index]), int(fact["payload"])
+        end_of = min(int(block.captured[index]), begin + int(fact["length"]))
+        messages[row] = block.buffer[start + begin : start + max(begin, end_of)].tobytes()
+    return messages
 
 
 def unpacked(data: bytes) -> list[Place]:

@@ -35,8 +35,10 @@ RECORD = b"""[
 
 def places(flows: list[Flow | None], which: list[int]) -> Places:
     rows = np.arange(len(which))
+    none, unknown = rows * 0, rows * 0 - 1
     return Places(
-        flows, ["eth0"], rows + 1, rows * 10, np.array(which), rows % 2 == 0, rows.astype(np.int32), rows * 0
+        *(flows, ["eth0"], rows + 1, rows * 10, np.array(which), rows % 2 == 0, rows.astype(np.int32), none),
+        *(unknown, unknown, rows < 0, np.array([b"message %d" % row for row in rows.tolist()], dtype=object)),
     )
 
 
@@ -118,6 +120,7 @@ def test_places_arrive_as_they_were_seen() -> None:
         (2, 10, False, 1),
         (3, 20, True, 2),
     ]
+    assert [each.message for each in found] == [b"message 0", b"message 1", b"message 2"]
     assert found[1].flow is None
     assert found[0].flow is found[2].flow
     seen = found[0].flow

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.decoders.builder import MAX_ITEMS, MAX_TEXT, EventBuilder
+from producers.decoders.builder import EventBuilder
+from producers.decoders.related import MAX_ITEMS, MAX_TEXT
 from producers.decoders.transactions import Transaction
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import FlowRecord

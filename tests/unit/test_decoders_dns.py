@@ -50,7 +50,14 @@ def test_records_of_equal_labels_and_of_all_kinds_stay_apart() -> None:
             15, **{"dns.mx.preference": "10", "dns.mx.mail_exchange": "m.example"}
         ),
         "a.example: type TXT, class IN": record(16, **{"dns.txt": ["one, two", "three"]}),
-        "a.example: type CAA, class IN, issue: ca.example": record(257),
+        "a.example: type CAA, class IN": record(
+            257,
+            **{
+                "dns.caa.flags": "0x80",
+                "dns.caa.issue": "ca.example",
+                "dns.caa.issue_tree": {"dns.caa.tag": "issue", "dns.caa.value": "ca.example"},
+            },
+        ),
         "a.example: type NULL": record(10),
         "text": "no record",
     }
@@ -62,7 +69,7 @@ def test_records_of_equal_labels_and_of_all_kinds_stay_apart() -> None:
         ("AAAA", "2001:db8::9"),
         ("MX", "10 m.example"),
         ("TXT", "one, two three"),
-        ("CAA", "issue: ca.example"),
+        ("CAA", '128 issue "ca.example"'),
         ("NULL", None),
     ]
     assert fields["dns.resolved_ip"] == ["192.0.2.9", "192.0.2.8", "2001:db8::9"]

@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 from producers.decoders.base import Decoder
-from producers.decoders.builder import MAX_ITEMS
 from producers.decoders.convert import CONVERTERS, ip, number
+from producers.decoders.related import MAX_ITEMS
 from producers.decoders.tree import Tree, find_all, holders, layers_of, texts
 from producers.decoders.unit import Place, Role, Unit
 

@@ -1,11 +1,12 @@
 """DNS, and its relatives on the local link: multicast DNS (RFC 6762) and LLMNR (RFC 4795)."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
-from producers.decoders.dns_records import SECTIONS, addresses, edns, extended_code, questions, records
+from producers.decoders.dns_names import Names
+from producers.decoders.dns_records import SECTIONS, addresses, edns, extended_code, named, questions, records
 from producers.decoders.local_names import asker, responder
 from producers.decoders.tables import name_or_number
 from producers.decoders.tree import Columns, Tree
@@ -22,7 +23,12 @@ _FLAGS = (
 
 
 class DnsDecoder(Decoder):
-    """Units of DNS messages; the question is part of what meets a response with its query."""
+    """Units of DNS messages; the question is part of what meets a response with its query.
+
+    `text` says that names are UTF-8, as on the local link, so that only what is no text is escaped.
+    """
+
+    text: ClassVar[bool] = False
 
     def extra_fields(self) -> frozenset[str]:
         """The header's flags, and the sign of a repeated message."""
@@ -35,16 +41,18 @@ class DnsDecoder(Decoder):
         if role is None or "dns.retransmission" in columns:
             return
         unit = Unit(role, self.read(columns, role), place, protocol, self.key(columns))
-        fields = unit.fields
-        asked = questions(layer)[:1]
+        fields, names = unit.fields, Names(layer, place.message, text=self.text)
+        asked = questions(layer, names)[:1]
+        unit.extra = ("", "")
         for question in asked:
-            fields.update({f"dns.question.{part}": question[part] for part in ("name", "type", "class")})
-        unit.extra = (asked[0]["name"], asked[0]["type"]) if asked else ("", "")
-        unit.hosts = [question["name"] for question in asked if question["name"]]
+            fields.update(_asked(question))
+            unit.extra = (question.get("name", ""), question["type"])
         fields["dns.header_flags"] = _flags(columns)
         fields.update(edns(layer))
         if role is Role.RESPONSE:
-            _answer(unit, layer, columns)
+            _answer(unit, layer, columns, names)
+        if names.errors:
+            fields["netflight.dns.name_errors"] = names.errors
         yield unit
 
     def match(self, request: Unit, response: Unit) -> bool:
@@ -64,6 +72,8 @@ class DnsDecoder(Decoder):
 class LlmnrDecoder(DnsDecoder):
     """LLMNR: who asks a group is answered from another address, so asker and id say what belongs together."""
 
+    text = True
+
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message, as of DNS."""
         for unit in super().units(layer, protocol, place):
@@ -79,6 +89,8 @@ class LlmnrDecoder(DnsDecoder):
 class MdnsDecoder(DnsDecoder):
     """Multicast DNS: every message for itself; many questions, and answers that nobody asked for."""
 
+    text = True
+
     def extra_fields(self) -> frozenset[str]:
         """The header's flags, and whether it is a response."""
         return super().extra_fields() | {"dns.flags.response"}
@@ -89,33 +101,33 @@ class MdnsDecoder(DnsDecoder):
         if "dns.flags.response" not in columns:
             return
         unit = Unit(Role.SINGLE, self.read(columns, Role.SINGLE), place, protocol)
-        fields, asked = unit.fields, questions(layer)
+        names = Names(layer, place.message, text=self.text)
+        fields, asked = unit.fields, questions(layer, names)
         for question in asked[:1]:
-            fields.update({f"dns.question.{part}": question[part] for part in ("name", "type", "class")})
+            fields.update(_asked(question))
         told = {
             "netflight.mdns.questions": asked,
-            "dns.answers": records(layer, "Answers"),
-            "netflight.mdns.authorities": records(layer, "Authoritative nameservers"),
+            "dns.answers": records(layer, "Answers", names),
+            "netflight.mdns.authorities": records(layer, "Authoritative nameservers", names),
             "netflight.mdns.additionals": [
-                record for record in records(layer, "Additional records") if record["type"] != "OPT"
+                record for record in records(layer, "Additional records", names) if record["type"] != "OPT"
             ],
         }
         fields.update({name: values for name, values in told.items() if values})
         resolved = addresses([*told["dns.answers"], *told["netflight.mdns.additionals"]])
         if resolved:
             fields["dns.resolved_ip"] = resolved
+        for section in ("dns.answers", "netflight.mdns.authorities", "netflight.mdns.additionals"):
+            _add_told(unit, told[section])
         response = columns["dns.flags.response"][0] in ("1", "True")
         fields["dns.type"] = "answer" if response else "query"
         fields["dns.header_flags"] = _flags(columns)
-        names = [item["name"] for items in told.values() for item in items]
-        unit.hosts = list(dict.fromkeys(name for name in names if name))[:_MAX_HOSTS]
+        if names.errors:
+            fields["netflight.dns.name_errors"] = names.errors
         yield unit
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """There is nothing but the message."""
-
-
-_MAX_HOSTS = 100
 
 
 def _header(layer: Tree) -> Tree:
@@ -126,10 +138,21 @@ def _flags(columns: Columns) -> list[str]:
     return [flag for flag, field in _FLAGS if columns.get(field) in (["1"], ["True"])]
 
 
-def _answer(unit: Unit, layer: Tree, columns: Columns) -> None:
+def _add_told(unit: Unit, told: list[dict[str, Any]]) -> None:
+    """Add the hosts and addresses that records tell for related.*; their owners go there as fields."""
+    hosts, found = named(told)
+    unit.hosts += hosts
+    unit.addresses += found
+
+
+def _asked(question: dict[str, Any]) -> dict[str, Any]:
+    return {f"dns.question.{part}": question[part] for part in ("name", "type", "class") if part in question}
+
+
+def _answer(unit: Unit, layer: Tree, columns: Columns, names: Names) -> None:
     """Read what a response says beyond its header into the unit."""
     fields = unit.fields
-    answers = records(layer, "Answers")
+    answers = records(layer, "Answers", names)
     if answers:
         fields["dns.answers"] = answers
     resolved = addresses(answers)
@@ -139,4 +162,5 @@ def _answer(unit: Unit, layer: Tree, columns: Columns) -> None:
     if extended:
         header = number(columns.get("dns.flags.rcode", ["0"])[0]) or 0
         fields["dns.response_code"] = name_or_number("dns_rcode", extended << 4 | header)
+    _add_told(unit, answers)
     unit.status = "OK" if fields.get("dns.response_code") == "NOERROR" else "Error"

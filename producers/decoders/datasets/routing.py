@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from producers.decoders.base import Decoder
-from producers.decoders.builder import MAX_ITEMS
 from producers.decoders.convert import ip, number
+from producers.decoders.related import MAX_ITEMS
 from producers.decoders.secrets import Credentials
 from producers.decoders.tree import Tree, find_all, holders, texts
 from producers.decoders.unit import Place, Unit

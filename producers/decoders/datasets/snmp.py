@@ -5,8 +5,8 @@ from itertools import islice
 from typing import Any
 
 from producers.decoders.base import Decoder
-from producers.decoders.builder import MAX_ITEMS
 from producers.decoders.convert import CONVERTERS
+from producers.decoders.related import MAX_ITEMS
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Columns, Tree, holders
 from producers.decoders.unit import Place, Role, Unit
