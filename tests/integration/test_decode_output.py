@@ -49,7 +49,7 @@ def test_names_that_are_not_utf_8_are_escaped_and_stop_nothing(tmp_path: Path) -
     argv = [*DECODE[:-1], captures, "-o", output, "--summary", summary]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1  # one of the captures is cut off
-    assert r"error: c\xfe.pcap: truncated at packet 1" in done.stderr
+    assert r"error: c\xfe.pcap: truncated at packet 2" in done.stderr
     paths = {event["log"]["file"]["path"] for event in map(json.loads, output.read_bytes().splitlines())}
     assert paths == {rf"{captures}/a\xff.pcap", f"{captures}/b.pcap"}
     told = json.loads(summary.read_bytes())
