@@ -51,7 +51,7 @@ def test_names_that_are_not_utf_8_are_escaped_and_stop_nothing(tmp_path: Path) -
     assert done.returncode == 1  # one of the captures is cut off
     assert r"error: c\xfe.pcap: truncated at packet 2" in done.stderr
     paths = {event["log"]["file"]["path"] for event in map(json.loads, output.read_bytes().splitlines())}
-    assert paths == {rf"{captures}/a\xff.pcap", f"{captures}/b.pcap"}
+    assert paths == {rf"{captures}/a\xff.pcap", f"{captures}/b.pcap", rf"{captures}/c\xfe.pcap"}
     told = json.loads(summary.read_bytes())
     assert [item["path"] for item in told["skipped"]] == [rf"{captures}/d\xfd"]
     assert told["captures"] == 3
