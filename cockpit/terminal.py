@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from runtime.names import shown
+
 if TYPE_CHECKING:
     from producers.run import Outcome
 
@@ -21,7 +23,7 @@ _SHOWN = 5
 
 def complain(text: str) -> None:
     """One line on stderr that says what is wrong."""
-    stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
+    stderr.print(f"[bold red]error:[/] {escape(shown(text))}", soft_wrap=not stderr.is_terminal)
 
 
 def warn(text: str) -> None:
@@ -31,12 +33,12 @@ def warn(text: str) -> None:
 
 def note(text: str) -> None:
     """One line on stderr; a terminal wraps it at words, a log gets it whole."""
-    stderr.print(escape(text), soft_wrap=not stderr.is_terminal)
+    stderr.print(escape(shown(text)), soft_wrap=not stderr.is_terminal)
 
 
 def tell(text: str) -> None:
     """One line on stderr that says what is being done."""
-    stderr.print(f"[bold cyan]»[/] {escape(text)}", soft_wrap=not stderr.is_terminal)
+    stderr.print(f"[bold cyan]»[/] {escape(shown(text))}", soft_wrap=not stderr.is_terminal)
 
 
 def printable(text: str, limit: int = 0) -> str:

@@ -83,6 +83,9 @@ class Pipeline:
         self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
         self._now_ns = 0
+        self._latest_ns = self._came_ns = (
+            0  # the latest packet's own time, and when one came by the monotonic clock
+        )
         self._due_ns = NEVER
 
     @property
@@ -126,6 +129,7 @@ class Pipeline:
                 self._source.stop()
 
     def _take(self, block: Block) -> None:
+        self._latest_ns, self._came_ns = max(self._latest_ns, int(block.time_ns.max())), time.monotonic_ns()
         batch = self._engine.feed(block)
         if self._recorder is not None:
             self._recorder.write(batch)
@@ -181,10 +185,12 @@ class Pipeline:
         self._answer()
 
     def _idle(self) -> None:
-        """Nothing came for a while: let what has waited too long go, by the clock."""
+        """Nothing came for a while: let what has waited too long go, by packet time and what has passed since."""
         self._pool.nudge()
         self._exchange(_QUIET_SECONDS if self._pool.pending else 0.0)
-        now_ns = time.time_ns()
+        if not self._came_ns:
+            return
+        now_ns = self._latest_ns + time.monotonic_ns() - self._came_ns
         self._queue_records(self._engine.advance(now_ns))
         if not self._pool.pending:
             self._now_ns = max(self._now_ns, now_ns)

@@ -3,6 +3,8 @@
 The command line turns a `NetflightError` into one line on stderr and its `exit_code`.
 """
 
+from runtime.names import shown
+
 
 class NetflightError(Exception):
     """An expected failure, told in one line.
@@ -14,9 +16,9 @@ class NetflightError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
+        super().__init__(shown(what))
+        self.what = shown(what)
+        self.hint = shown(hint)
 
     def __str__(self) -> str:
         return f"{self.what} ({self.hint})" if self.hint else self.what

@@ -20,6 +20,7 @@ from cockpit.commands.options import (
 )
 from cockpit.context import settings_for
 from cockpit.live import Follow, live_source
+from cockpit.outputs import refuse_folder, refuse_inputs
 from cockpit.terminal import account, note, tell, watching
 from runtime.errors import BrokerError
 
@@ -59,14 +60,17 @@ def capture(
 
     [dim]netflight capture -i eth0 --record[/dim]
     """
-    from cockpit.recording import recording, tell_recorded
+    from cockpit.recording import recording, ring_folder, tell_recorded
     from producers.publisher import Publisher
     from producers.run import Runner
     from runtime.lifecycle import stop_on_signals
     from runtime.telemetry import Telemetry, write_summary
 
     require_one_source("capture", paths, interface)
+    refuse_inputs([*(paths or []), *([policy] if policy else [])], {"--summary": summary})
     settings = settings_for(namespace=namespace, sensor=sensor, policy=policy)
+    if record or ring:
+        refuse_folder(paths or [], "--ring", ring or ring_folder(settings))
     source = live_source(settings, paths, interface, capture_filter, follow=follow)
     telemetry = Telemetry("producer")
     with stop_on_signals() as stop, ExitStack() as open_parts:

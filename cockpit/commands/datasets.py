@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cockpit.outputs import refuse_inputs
 from cockpit.terminal import note, stdout
 from runtime.errors import UsageError
 from schemas.model import Dataset, datasets
@@ -138,6 +139,7 @@ def expect(
         raise UsageError(f"{told}: no such file", "a case has a case.yaml")
     said = yaml.safe_load(told.read_text(encoding="utf-8"))
     capture = case / said["capture"] if "capture" in said else (captures or Path()) / said["public"]
+    refuse_inputs([capture], {"CASE": case / "expected.json"})
     events = decoded(capture, name)
     try:
         chosen = [events[place] for place in places or [0]]

@@ -22,6 +22,7 @@ from cockpit.commands.options import (
 )
 from cockpit.context import settings_for
 from cockpit.live import Follow, live_source
+from cockpit.outputs import STREAM, refuse_inputs
 from cockpit.terminal import account, tell, watching
 from runtime.errors import NetflightError, UsageError
 from schemas.events import Event
@@ -65,6 +66,9 @@ def decode(
     from runtime.telemetry import write_summary
 
     require_one_source("decode", paths, interface)
+    refuse_inputs(
+        [*(paths or []), *([policy] if policy else [])], {"--output": output or STREAM, "--summary": summary}
+    )
     settings = settings_for(namespace=namespace, sensor=sensor, policy=policy)
     with Ahead(settings.tshark) as ahead, stop_on_signals() as stop, watching(quiet=quiet) as watch:
         ahead.begin(paths or [])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cockpit.commands.options import Summary
+from cockpit.outputs import refuse_inputs
 
 
 def register(app: typer.Typer) -> None:
@@ -30,4 +31,5 @@ def demo(
     """
     from cockpit.demo import run_demo
 
+    refuse_inputs([capture] if capture else [], {"--summary": summary})
     raise typer.Exit(run_demo(capture, keep=keep, summary=summary))

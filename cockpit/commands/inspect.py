@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from cockpit.terminal import stdout
+from runtime.names import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -27,10 +28,10 @@ def inspect(
     """
     from producers.inspect import inspect_frame
 
-    tree = Tree(f"[bold]{escape(str(capture))}[/] frame {frame}")
+    tree = Tree(f"[bold]{escape(shown(capture))}[/] frame {frame}")
     for layer, fields in inspect_frame(capture, frame):
         branch = tree.add(f"[bold cyan]{escape(layer)}[/]")
-        for name, shown in fields:
+        for name, text in fields:
             label = f"[dim]{escape(name)}[/] " if name else ""
-            branch.add(f"{label}{escape(shown)}")
+            branch.add(f"{label}{escape(text)}")
     stdout.print(tree)

@@ -13,8 +13,10 @@ import orjson
 import typer
 from rich.markup import escape
 
+from cockpit.outputs import STREAM, refuse_folder, refuse_inputs
 from cockpit.terminal import note, stdout
 from runtime.errors import NetflightError, UsageError
+from runtime.names import shown
 from schemas.events import parse_timestamp, timestamp
 
 if TYPE_CHECKING:
@@ -36,8 +38,6 @@ Folder = Annotated[
     typer.Option("--ring", metavar="FOLDER", help="The ring.", show_default="NETFLIGHT_RECORDER__FOLDER"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
-
-_STDOUT = "-"
 
 
 def register(app: typer.Typer) -> None:
@@ -69,9 +69,13 @@ def carve(
         raise UsageError(
             "packets: which flow?", "name it with --community-id; netflight packets list has the ring"
         )
-    if as_json and output == _STDOUT:
+    if as_json and output == STREAM:
         raise UsageError("packets: --json and -o - both want stdout", "write the packets to a file")
     place, span = _open(ring), _span(since, until)
+    if output is not None:
+        refuse_inputs([place.folder], {"--output": output})
+        if output != STREAM:
+            refuse_folder([output], "the recorder", place.folder)
     started = time.monotonic()
     with _writing(output) as write:
         found = place.carve(community_id, write, *span)
@@ -80,7 +84,7 @@ def carve(
     told = _told(found, community_id, output, time.monotonic() - started)
     if as_json:
         sys.stdout.write(orjson.dumps(told).decode() + "\n")
-    elif output != _STDOUT:
+    elif output != STREAM:
         _show(told)
     if found.damaged:
         note(f"{place.folder}: {found.damaged:,} packets of the flow are damaged on disk and left out")
@@ -95,7 +99,7 @@ def list_ring(ring: Folder = None, as_json: AsJson = False) -> None:
     holdings, keeps = place.holdings(), kept_ids(place.folder)
     if as_json:
         found: dict[str, Any] = {
-            "folder": str(place.folder),
+            "folder": shown(place.folder),
             "ring": _totals(each for each in holdings if not each.kept),
             "kept": _totals(each for each in holdings if each.kept),
             "keeps": [keep._asdict() for keep in keeps],
@@ -175,7 +179,7 @@ def _writing(output: str | None) -> Iterator[Callable[[bytes], object]]:
     """Where packets go: nowhere, stdout, or a file that appears whole or not at all."""
     if output is None:
         yield len
-    elif output == _STDOUT:
+    elif output == STREAM:
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
     else:
@@ -218,7 +222,7 @@ def _told(found: "Carved", community_id: str, output: str | None, seconds: float
         "segments": found.segments,
         "kept_segments": found.kept_segments,
         "damaged": found.damaged,
-        "output": output,
+        "output": None if output is None else shown(output),
         "seconds": round(seconds, 3),
     }
 
@@ -279,7 +283,7 @@ def _totals(holdings: Iterable["Holding"]) -> dict[str, Any]:
 
 def _segment(holding: "Holding") -> dict[str, Any]:
     return {
-        "file": str(holding.place.path),
+        "file": shown(holding.place.path),
         "kept": holding.kept,
         "finished": holding.finished,
         **_totals([holding]),

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cockpit.outputs import STREAM, refuse_inputs
 from cockpit.terminal import complain, note, printable, stdout, warn
 from runtime.errors import NetflightError, UsageError
 
@@ -83,11 +84,12 @@ def test_rules(
     """
     from streams import rules_tools
 
+    refuse_inputs([events, *(paths or [])], {"standard output": STREAM})
     checked = rules_tools.check(paths or [rules_tools.shipped()])
     _complain(checked.problems)
     found = 0
     try:
-        with sys.stdin.buffer if events == "-" else Path(events).open("rb") as lines:
+        with sys.stdin.buffer if events == STREAM else Path(events).open("rb") as lines:
             for match in rules_tools.test(checked.rules, lines):
                 found += 1
                 title = escape(printable(match.rule.title))

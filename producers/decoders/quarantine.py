@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from struct import pack
 
+from runtime.names import shown
+
 _MAX_FILES = 100
 _COMMENT = 1  # pcapng's opt_comment
 _SECTION = 0x0A0D0D0A
@@ -33,7 +35,7 @@ class Quarantine:
         except OSError as error:
             _log.warning("%s: packets not quarantined: %s", self._folder, error.strerror)
             return
-        self.files.append(str(file))
+        self.files.append(shown(file))
 
 
 def _section(comment: str) -> bytes:

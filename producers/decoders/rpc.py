@@ -41,5 +41,10 @@ def layer_interface(layer: str) -> str:
 
 
 def operation_name(interface: str, number: int) -> str:
-    """The name of an operation; empty where it has none."""
-    return str(_known()["operations"].get(interface, {}).get(number, ""))
+    """The name of an operation, as Samba has it, else as Microsoft has; empty where it has none."""
+    return str(_known()["operations"].get(interface, {}).get(number, "")) or method_name(interface, number)
+
+
+def method_name(interface: str, number: int) -> str:
+    """Microsoft's name of an operation; empty where it has none."""
+    return str(_known()["methods"].get(interface, {}).get(number, ""))

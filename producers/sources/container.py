@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 import zstandard
 
-from producers.sources.errors import BrokenStreamError
+from producers.sources.errors import BrokenStreamError, CutStreamError
 from producers.sources.reading import MAGIC_LENGTH, Feed
 
 GZIP = b"\x1f\x8b"
@@ -80,7 +80,7 @@ class _Compressed(ABC):
                     return None
                 if got == 0:
                     if self._begun:
-                        raise BrokenStreamError(f"the {self.name} data is cut off")
+                        raise CutStreamError(f"the {self.name} data is cut off")
                     return 0
                 self._input = bytes(self._read[:got])
             self._output = memoryview(self._unpack())

@@ -15,6 +15,10 @@ class BrokenStreamError(Exception):
     """Compressed data is damaged or cut off; the text says which."""
 
 
+class CutStreamError(BrokenStreamError):
+    """Compressed data ends inside a member or frame."""
+
+
 def max_packet(linktype: int) -> int:
     """The longest packet believed of a link type, in bytes."""
     return _LONGER.get(linktype, MAX_PACKET)

@@ -9,6 +9,7 @@ from producers.sources.follow import FollowSource
 from producers.sources.packet import Source
 from producers.sources.stdin import StdinSource
 from runtime.errors import CaptureError, UsageError
+from runtime.names import shown
 
 STDIN = "-"
 
@@ -43,7 +44,7 @@ def expand(paths: Iterable[str]) -> Expanded:
         for file in _walk(Path(path)):
             reason = _why_not(file)
             if reason:
-                skipped.append(Skipped(str(file), reason))
+                skipped.append(Skipped(shown(file), reason))
             else:
                 found.append(str(file))
         captures += found or [path]
@@ -105,5 +106,5 @@ def _why_not(file: Path) -> str:
     try:
         check(file)
     except CaptureError as error:
-        return error.what.removeprefix(f"{file}: ")
+        return error.what.removeprefix(f"{shown(file)}: ")
     return ""

@@ -9,6 +9,7 @@ from producers.sources.container import Unpacked
 from producers.sources.packet import Block
 from producers.sources.reading import WINDOW, Feed, Reader, Reading
 from runtime.errors import NotACaptureError
+from runtime.names import shown
 
 KNOWN = "pcap and pcapng are read, plain or compressed with gzip or zstd"
 
@@ -34,8 +35,8 @@ class StreamSource(ABC):
     paced = False
 
     def __init__(self, path: str, name: str) -> None:
-        self.path = path
-        self.name = name
+        self.path = shown(path)
+        self.name = shown(name)
         self._reading: Reading | None = None
         self._stopped = False
 

@@ -4,7 +4,7 @@ import gzip
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,3 +173,94 @@ def test_only_one_folder_can_be_followed(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--follow"):
             open_folder(paths, print)
     assert open_folder([str(tmp_path)], print).path == str(tmp_path)
+
+
+def test_what_is_renamed_or_compressed_after_it_was_read_is_not_read_again(
+    tmp_path: Path, follower: Follower
+) -> None:
+    put(tmp_path / "a.pcap", pcap([(0, number.to_bytes(8, "big"), 60) for number in range(200)]))
+    follower.wait_for(200)
+    (tmp_path / "a.pcap").rename(tmp_path / "a.pcap.1")
+    with (tmp_path / "a.pcap").open("wb", buffering=0) as growing:
+        growing.write(pcap([(1, (200).to_bytes(8, "big"), 60)]))
+        follower.wait_for(201)
+        packed = gzip.compress((tmp_path / "a.pcap.1").read_bytes())
+        with (tmp_path / "a.pcap.1.gz").open("wb", buffering=0) as slow:
+            for begin in range(0, len(packed), 97):
+                slow.write(packed[begin : begin + 97])
+                follower.source.newer()
+        (tmp_path / "a.pcap.1").unlink()
+        assert not follower.source.newer()  # so that the newest goes on
+        growing.write(pcap([(1, (201).to_bytes(8, "big"), 60)])[24:])
+        follower.wait_for(202)
+    end(follower)
+    assert follower.numbers == list(range(202))
+    assert (follower.error, follower.told) == (None, [])
+
+
+@pytest.mark.parametrize("files", [1, 2, 3])
+def test_a_ring_that_overwrites_its_files_in_place_is_read_round_by_round(
+    tmp_path: Path, follower: Follower, files: int
+) -> None:
+    for number in range(8):
+        with (tmp_path / f"ring{number % files}").open("wb", buffering=0) as file:  # the same inode again
+            file.write(capture())
+            file.write(capture(*range(10 * number, 10 * number + 10))[len(capture()) :])
+            follower.wait_for(10 * number + 10)
+    end(follower)
+    assert follower.numbers == list(range(80))
+    assert [packet.frame for packet in follower.packets] == list(range(1, 81))
+    assert follower.error is None
+
+
+def test_the_rest_of_a_file_that_was_copied_and_truncated_is_read_from_the_copy(
+    tmp_path: Path, follower: Follower
+) -> None:
+    whole = capture(*range(100))
+    with (tmp_path / "a.pcapng").open("wb", buffering=0) as growing:
+        growing.write(whole[: 28 + 20 + 40 * 60])
+        follower.wait_for(50)
+        put(tmp_path / "a.pcapng.1", whole)
+        growing.truncate(0)
+        growing.seek(0)
+        follower.wait_for(100)
+        growing.write(capture(100))
+        follower.wait_for(101)
+    end(follower)
+    assert follower.numbers == list(range(101))
+    assert [packet.frame for packet in follower.packets] == list(range(1, 102))
+
+
+def test_a_capture_that_was_overwritten_before_its_turn_is_told(tmp_path: Path) -> None:
+    read(capture(1))
+    told: list[str] = []
+    for name, number in [("a", 1), ("b", 2)]:
+        put(tmp_path / name, capture(number))
+    os.utime(tmp_path / "a", (1, 1))
+    source = FollowSource(tmp_path, told.append)
+    blocks = source.blocks()
+    assert [packet.data[-1] for packet in next(blocks)] == [1]
+    put(tmp_path / "c", capture(4))
+    with (tmp_path / "b").open("wb") as again:
+        again.write(capture(3))
+    numbers: list[int] = []
+    while len(numbers) < 2:
+        numbers += [packet.data[-1] for packet in next(blocks)]
+    source.stop()
+    with pytest.raises(CaptureError, match="b: overwritten before it was read"):
+        list(blocks)
+    assert sorted(numbers) == [3, 4]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_a_capture_that_is_there_twice_is_read_once(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    read(capture(1))
+    (tmp_path / "a").write_bytes(capture(1, 2))
+    (tmp_path / "b").write_bytes(pack(capture(1, 2)))
+    (tmp_path / "c").hardlink_to(tmp_path / "a")
+    follower = Follower(tmp_path)
+    follower.wait_for(2)
+    put(tmp_path / "d", capture(3))
+    follower.wait_for(3)
+    end(follower)
+    assert follower.numbers == [1, 2, 3]

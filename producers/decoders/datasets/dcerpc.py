@@ -7,7 +7,7 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.ntstatus import nt_status
-from producers.decoders.rpc import interface_name, layer_interface, operation_name
+from producers.decoders.rpc import interface_name, layer_interface, method_name, operation_name
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Columns, Tree, collect, holders, texts
 from producers.decoders.unit import Place, Role, Unit
@@ -147,9 +147,11 @@ def _call(unit: Unit, columns: Columns, bound: dict[str, str], decoded: str) -> 
         name, uuid = decoded, bound.get(decoded, "")
     _interface(unit, name, uuid)
     _endpoint(unit, bound)
-    operation = operation_name(name, unit.fields.get("netflight.dcerpc.opnum", -1))
-    if operation:
-        unit.fields["netflight.dcerpc.operation"] = operation
+    number_of = unit.fields.get("netflight.dcerpc.opnum", -1)
+    for field, named in (("operation", operation_name), ("method", method_name)):
+        said = named(name, number_of)
+        if said:
+            unit.fields[f"netflight.dcerpc.{field}"] = said
 
 
 def _interface(unit: Unit, name: str, uuid: str) -> None:
