@@ -35,7 +35,8 @@ RECORD = b"""[
 def places(flows: list[Flow | None], which: list[int]) -> Places:
     rows = np.arange(len(which))
     return Places(
-        flows, ["eth0"], rows + 1, rows * 10, np.array(which), rows % 2 == 0, rows.astype(np.int32), rows * 0
+        *(flows, ["eth0"], rows + 1, rows * 10, np.array(which), rows % 2 == 0, rows.astype(np.int32)),
+        *(rows * 0, rows, rows, rows % 3 == 0),
     )
 
 
