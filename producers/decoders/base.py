@@ -91,6 +91,10 @@ class Decoder:
         """Whether the final response to the same request is still to come."""
         return False
 
+    def speaks_alone(self, response: Unit) -> bool:  # noqa: ARG002  # for subclasses
+        """Whether the server sent it unasked, as a greeting or a message to a subscriber."""
+        return False
+
     def begins_anew(self, unit: Unit, parts: list[Unit]) -> bool:  # noqa: ARG002  # for subclasses
         """Whether a part is the first one of another connection on the same flow (with `again`)."""
         return False

@@ -100,6 +100,7 @@ def _plain(number: int, unit: Unit, place: Place) -> tuple[Any, ...]:
         unit.endpoints,
         [tuple(each) for each in unit.credentials],
         unit.extra,
+        unit.doubtful,
         None if unit.place is place else _elsewhere(unit.place, place),
     )
 
@@ -130,6 +131,7 @@ def restored(item: tuple[Any, ...], place: Place, decoders: tuple[Decoder, ...])
         endpoints,
         shown,
         extra,
+        doubtful,
         where,
     ) = item
     if where is not None:
@@ -139,5 +141,5 @@ def restored(item: tuple[Any, ...], place: Place, decoders: tuple[Decoder, ...])
     credentials = [Credentials(*each) for each in shown]
     yield Unit(
         *(_ROLES[role], fields, place, protocol, key, status, scope),
-        *(hosts, hashes, addresses, endpoints, credentials, extra),
+        *(hosts, hashes, addresses, endpoints, credentials, extra, doubtful),
     )

@@ -1,13 +1,13 @@
 """Line protocols: commands of a client and the replies of a server, which come in their order (SMTP, FTP, POP3)."""
 
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
 from producers.decoders.secrets import Credentials
+from producers.decoders.turns import Taken, Turns
 from producers.decoders.unit import Place, Role, Unit
 
 MAX_WAITING = 256
@@ -49,19 +49,23 @@ class Command:
     extra: Any = None
 
 
+NOBODY: Taken[Command] = Taken(None)
+"""Whom a greeting answers."""
+
+
 class Dialogue:
     """The commands of one connection that wait for replies, and the lines of a reply that is not whole yet."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Command] = deque(maxlen=MAX_WAITING)
+        self.waiting: Turns[Command] = Turns(MAX_WAITING)
         self.greeted = False
         self._numbered = 0
         self._open: Reply | None = None
 
-    def ask(self, verb: str, extra: Any = None) -> Command:
+    def ask(self, verb: str, place: Place, extra: Any = None) -> Command:
         """A command was sent: keep it."""
         command = Command(verb, self.key(), extra=extra)
-        self.waiting.append(command)
+        self.waiting.ask(command, place)
         return command
 
     def key(self) -> tuple[str, ...]:
@@ -69,9 +73,9 @@ class Dialogue:
         self._numbered += 1
         return (str(self._numbered),)
 
-    def answer(self) -> Command | None:
-        """The command that the next reply is to; it waits no longer."""
-        return self.waiting.popleft() if self.waiting else None
+    def answer(self, place: Place) -> Taken[Command]:
+        """The command that a reply at `place` is to; it waits no longer, nor do those before it."""
+        return self.waiting.answer(place)
 
     def hear(self, lines: Iterator[Line], place: Place) -> Iterator[Reply]:
         """Put lines of the server together; yield each reply that is whole (RFC 959, 4.2; RFC 5321, 4.2.1)."""

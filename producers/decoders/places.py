@@ -135,14 +135,15 @@ def unpacked(data: bytes) -> list[Place]:
 
 def packed_flow(flow: Flow | None) -> tuple[Any, ...] | None:
     """What is known of a flow before it is over, as plain values."""
-    return None if flow is None else (*_IDENTITY(flow), flow.tunnel and tuple(flow.tunnel))
+    return None if flow is None else (*_IDENTITY(flow), flow.history[:2], flow.tunnel and tuple(flow.tunnel))
 
 
 def unpacked_flow(told: tuple[Any, ...] | None) -> Flow | None:
     """The flow that was packed."""
     if told is None:
         return None
-    *identity, tunnel = told
+    *identity, history, tunnel = told
     flow = Flow(*identity)
+    flow.history = history  # how it began
     flow.tunnel = tunnel and Tunnel(*tunnel)
     return flow

@@ -46,6 +46,11 @@ class Sasl:
         return Credentials(self.user, said, "LOGIN")
 
 
+def is_answer(text: str) -> bool:
+    """Whether a line can be what a client says in a login: one word, in base64; commands have arguments."""
+    return " " not in text.strip()
+
+
 def decoded(text: str) -> str | None:
     """What base64 says, as text; None where it is none."""
     try:

@@ -32,6 +32,10 @@ class SessionDecoder(Decoder, Generic[S]):
         """Whether the response answers anybody."""
         return bool(response.extra != ALONE)
 
+    def speaks_alone(self, response: Unit) -> bool:
+        """Whether the response answers nobody by its nature."""
+        return bool(response.extra == ALONE)
+
     def interim(self, response: Unit) -> bool:
         """Whether the response makes no event."""
         return bool(response.extra == SHOWN)

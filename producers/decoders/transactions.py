@@ -6,9 +6,11 @@ Time is packet time. What is over leaves in the order it began, so the same pack
 from collections import OrderedDict, deque
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
+from producers.decoders.turns import Taken, Turns, confirms
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
@@ -16,6 +18,7 @@ from schemas.events import NANOSECONDS
 _MAX_PARTS = 64
 _MAX_KEYS = 100  # of one flow that are counted each for itself
 NEVER = 1 << 96
+_NOBODY: Taken[Any] = Taken(None)
 
 
 class Transaction(NamedTuple):
@@ -122,21 +125,30 @@ class LimitTracker(Tracker):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """A request that waits; `response` is that of a doubtful pair, which the next unit of the flow decides."""
+
     unit: Unit
     where: tuple[object, ...]
     done: bool = False
+    response: Unit | None = None
 
 
 class PairTracker(Tracker):
-    """Requests wait for the response with the same key, on the same flow unless the dataset says otherwise."""
+    """Requests wait for the response with the same key, on the same flow unless the dataset says otherwise.
+
+    Those of one key are answered in their order, as far as TCP's numbers do not contradict (`Turns`). A pair in doubt
+    waits until the flow's next unit: a request confirms it, a response that answers nothing shows that it is none.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
-        self._by_key: dict[tuple[object, ...], deque[_Waiting]] = {}
+        self._by_key: dict[tuple[object, ...], Turns[_Waiting]] = {}
         self._by_flow: dict[int, list[_Waiting]] = {}
+        self._doubtful: dict[int, _Waiting] = {}
         self.held = self._by_flow
         self._by_age: deque[_Waiting] = deque()
         self._done = 0
+        self._by_numbers = not decoder.transaction.any_flow and not decoder.any_side
 
     @property
     def due_ns(self) -> int:
@@ -151,58 +163,107 @@ class PairTracker(Tracker):
         flow = unit.place.flow
         where = (None if flow is None or self.decoder.transaction.any_flow else flow.uid, *unit.key)
         if unit.role is Role.REQUEST:
-            waiting = _Waiting(unit, where)
-            self._by_key.setdefault(where, deque()).append(waiting)
-            self._by_age.append(waiting)
-            if flow is not None:
-                self._by_flow.setdefault(flow.uid, []).append(waiting)
-            return
-        found = self._find(where, unit)
-        if self.decoder.interim(unit):
-            return
-        if found is not None:
-            self._forget(found)
-        yield Transaction(found.unit if found else None, unit)
+            yield from self._ask(unit, where)
+        else:
+            yield from self._answer(unit, where)
 
-    def _find(self, where: tuple[object, ...], response: Unit) -> _Waiting | None:
-        for waiting in self._by_key.get(where, ()):
-            possible = self.decoder.any_side or _other_side(waiting.unit, response)
-            if possible and self.decoder.match(waiting.unit, response):
-                return waiting
-        return None
+    def _ask(self, unit: Unit, where: tuple[object, ...]) -> Iterator[Transaction]:
+        flow = unit.place.flow
+        waiting = _Waiting(unit, where)
+        if flow is not None:
+            if flow.uid in self._doubtful:
+                response = self._doubtful[flow.uid].response
+                right = response is None or confirms(unit.place, response.place)
+                yield from self._decide(flow.uid, right=right)
+            self._by_flow.setdefault(flow.uid, []).append(waiting)
+        self._by_age.append(waiting)
+        turns = self._by_key.get(where)
+        if turns is None:
+            turns = self._by_key[where] = Turns(by_numbers=self._by_numbers)
+        for given_up in turns.ask(waiting, unit.place):
+            yield from self._give_up(given_up)
+
+    def _answer(self, unit: Unit, where: tuple[object, ...]) -> Iterator[Transaction]:
+        turns = self._by_key.get(where)
+        flow = unit.place.flow
+        if self.decoder.interim(unit):
+            if turns is not None:
+                turns.hear(unit.place, partial(self._possible, unit))
+            return
+        taken: Taken[_Waiting] = _NOBODY
+        if turns is not None:
+            taken = turns.answer(unit.place, partial(self._possible, unit))
+        found = taken.item
+        if flow is not None and flow.uid in self._doubtful:
+            yield from self._decide(flow.uid, right=found is not None or self.decoder.speaks_alone(unit))
+        for given_up in taken.given_up:
+            yield from self._give_up(given_up)
+        if found is None:
+            yield Transaction(None, unit)
+        elif flow is not None and (unit.doubtful or (taken.doubtful and not unit.key)):
+            found.response = unit
+            self._doubtful[flow.uid] = found
+        else:
+            self._forget(found)
+            yield Transaction(found.unit, unit)
+
+    def _possible(self, response: Unit, waiting: _Waiting) -> bool:
+        possible = self.decoder.any_side or _other_side(waiting.unit, response)
+        return possible and self.decoder.match(waiting.unit, response)
+
+    def _decide(self, uid: int, *, right: bool) -> Iterator[Transaction]:
+        """Yield a flow's doubtful pair: as such if it is right, else its halves."""
+        waiting = self._doubtful.pop(uid, None)
+        if waiting is None or waiting.done:
+            return
+        response = waiting.response
+        self._forget(waiting)
+        if right:
+            yield Transaction(waiting.unit, response)
+        else:
+            yield Transaction(waiting.unit, None)
+            yield Transaction(None, response)
 
     def expire(self, now_ns: int) -> Iterator[Transaction]:
         """Yield the requests that nobody answered in time."""
         by_age = self._by_age
         while by_age and (by_age[0].done or by_age[0].unit.place.time_ns + self._timeout_ns < now_ns):
-            yield from self._give_up(by_age.popleft())
+            yield from self._overdue(by_age.popleft())
 
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield the unanswered requests of a flow."""
         for waiting in self._by_flow.pop(flow.uid, ()):
-            yield from self._give_up(waiting)
+            yield from self._overdue(waiting)
+        self._by_key.pop((flow.uid,), None)
+        self._doubtful.pop(flow.uid, None)
 
     def close(self) -> Iterator[Transaction]:
         """Yield every unanswered request."""
         while self._by_age:
-            yield from self._give_up(self._by_age.popleft())
+            yield from self._overdue(self._by_age.popleft())
+
+    def _overdue(self, waiting: _Waiting) -> Iterator[Transaction]:
+        """Give up a request that may wait still."""
+        turns = self._by_key.get(waiting.where)
+        if turns is not None and not waiting.done:
+            turns.remove(waiting)
+        yield from self._give_up(waiting)
 
     def _give_up(self, waiting: _Waiting) -> Iterator[Transaction]:
         if not waiting.done:
             self._forget(waiting)
-            yield Transaction(waiting.unit, None)
+            yield Transaction(waiting.unit, waiting.response)
 
     def _forget(self, waiting: _Waiting) -> None:
         waiting.done = True
-        queue = self._by_key[waiting.where]
-        queue.remove(waiting)
-        if not queue:
-            del self._by_key[waiting.where]
-        flow = waiting.unit.place.flow
+        where, flow = waiting.where, waiting.unit.place.flow
+        turns = self._by_key.get(where)
+        if turns is not None and not turns and (len(where) > 1 or flow is None):
+            del self._by_key[where]
         of_flow = self._by_flow.get(flow.uid) if flow is not None else None
         if flow is not None and of_flow is not None:
             of_flow.remove(waiting)
-            if not of_flow:
+            if not of_flow and len(where) > 1:
                 del self._by_flow[flow.uid]
         self._compact()
 

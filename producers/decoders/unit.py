@@ -46,7 +46,8 @@ class Unit:
     `key` meets the request with its response. `status` is OK, Error or empty. `scope` stands for the community
     id where there is no flow. `hosts` and `hashes` go to related.*. `endpoints` replaces source and destination
     (ip, mac) where there is no flow. `protocol` is tshark's name of the layer. `credentials` are those that it
-    shows in clear: each makes an event of its own, once per flow. `extra` is for the decoder.
+    shows in clear: each makes an event of its own, once per flow. `doubtful`: the key was chosen for a response by what
+    is probable, and the flow's next unit decides. `extra` is for the decoder.
     """
 
     role: Role
@@ -62,3 +63,4 @@ class Unit:
     endpoints: dict[str, str] = field(default_factory=dict)
     credentials: list[Credentials] = field(default_factory=list)
     extra: Any = None
+    doubtful: bool = False

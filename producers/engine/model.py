@@ -35,6 +35,9 @@ class Tunnel(NamedTuple):
     destination_ip: str
 
 
+_BEGINS = frozenset("SsHh")  # letters of a history
+
+
 @dataclass(slots=True, eq=False)
 class Flow:
     """One flow. The source is the initiator. Bytes are whole frames on the wire.
@@ -84,6 +87,11 @@ class Flow:
     destination_flags: int = 0
     end_reason: str = ""
     protocols: list[str] = field(default_factory=list)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the connection was seen from its begin: its first packet is a SYN or a SYN-ACK."""
+        return self.history.lstrip("^")[:1] in _BEGINS
 
 
 class FlowRecord(NamedTuple):

@@ -35,10 +35,10 @@ RECORD = b"""[
 
 def places(flows: list[Flow | None], which: list[int]) -> Places:
     rows = np.arange(len(which))
-    none, unknown = rows * 0, rows * 0 - 1
+    none = rows * 0
     return Places(
         *(flows, ["eth0"], rows + 1, rows * 10, np.array(which), rows % 2 == 0, rows.astype(np.int32), none),
-        *(unknown, unknown, rows < 0, np.array([b"message %d" % row for row in rows.tolist()], dtype=object)),
+        *(rows, rows, rows % 3 == 0, np.array([b"message %d" % row for row in rows.tolist()], dtype=object)),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from producers.decoders.convert import ip, number
 from producers.decoders.dialogue import (
+    NOBODY,
     Dialogue,
     DialogueDecoder,
     Line,
@@ -74,6 +75,9 @@ class FtpDecoder(DialogueDecoder):
         session = self._sessions.of(place)
         lines = list(_lines(layer))
         if texts(layer.get("ftp.request"))[:1] == ["1"]:
+            cut = session.dialogue.cut_short()
+            if cut is not None:
+                yield from _reply(session, cut, {}, protocol)
             for text, tree in lines:
                 yield _command(session, text, tree, place, protocol)
             return
@@ -97,7 +101,7 @@ def _command(session: _Session, text: str, tree: Tree, place: Place, protocol: s
     if told[0]:  # a label is cut, a field is not
         verb, argument = told[0][0], told[1][0] if told[1] else ""
     verb = verb.upper()
-    command = session.dialogue.ask(verb)
+    command = session.dialogue.ask(verb, place)
     fields: dict[str, Any] = {"netflight.ftp.command": verb}
     credentials = []
     if verb in _SECRETS:
@@ -130,11 +134,14 @@ def _reply_line(text: str, tree: Tree) -> Line:
 def _reply(session: _Session, reply: Reply, tree: Tree, protocol: str) -> Iterator[Unit]:
     dialogue = session.dialogue
     if 100 <= reply.code < 200 and dialogue.waiting:
-        dialogue.waiting[0].fields["netflight.ftp.preliminary_code"] = reply.code
+        asked = dialogue.waiting.hear(reply.place)
+        if asked is not None:
+            asked.fields["netflight.ftp.preliminary_code"] = reply.code
         return
     greeting = not dialogue.greeted and reply.code in (220, 421)
     dialogue.greeted = True
-    command = None if greeting else dialogue.answer()
+    taken = NOBODY if greeting else dialogue.answer(reply.place)
+    command = taken.item
     lines = [
         line.replace(session.secret, REDACTED) if len(session.secret) >= _ECHOED else line
         for line in reply.lines
@@ -145,9 +152,10 @@ def _reply(session: _Session, reply: Reply, tree: Tree, protocol: str) -> Iterat
     if command is None and session.user:
         fields["user.name"] = session.user
     _data_address(tree, fields)
-    yield response(
-        command.key if command else dialogue.key(), fields, reply.place, protocol, ok=reply.code < 400
-    )
+    key = command.key if command else dialogue.key()
+    unit = response(key, fields, reply.place, protocol, ok=reply.code < 400)
+    unit.doubtful = taken.doubtful
+    yield unit
 
 
 def _data_address(tree: Tree, fields: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.decoders.dialogue import Command, Dialogue, DialogueDecoder, aside, request, response
-from producers.decoders.sasl import Sasl
+from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Tree, texts
 from producers.decoders.unit import Place, Unit
@@ -98,7 +98,7 @@ def _client(session: _Session, line: str, place: Place, protocol: str) -> Iterat
     if found is not None:
         session.partial = _Partial(text[: found.start()][:_MAX_TEXT], int(found[1]), int(found[1]))
         return
-    if session.login is not None:
+    if session.login is not None and is_answer(text):
         yield from _answer(session, session.login, text, place, protocol)
     elif session.idle:
         session.idle = text.strip().upper() != "DONE"
@@ -113,8 +113,7 @@ def _command(session: _Session, text: str, place: Place, protocol: str) -> Unit:
     if verb == "UID":
         second, _, argument = argument.partition(" ")
         verb = f"UID {second.upper()}"
-    command = session.dialogue.ask(verb)
-    session.dialogue.waiting.clear()  # tags, not their order, say what a response is to
+    command = Command(verb, session.dialogue.key())  # tags, not their order, say what a response is to
     session.open.pop(tag, None)
     session.open[tag] = command
     if len(session.open) > _MAX_OPEN:

@@ -67,13 +67,17 @@ class _Bound:
 
 @dataclass(slots=True)
 class _Session:
-    """`waiting` has what the server owes an answer: startup, query, execute, parse; and sync, which has no event."""
+    """`waiting` has what the server owes an answer: startup, query, execute, parse; and sync, which has no event.
+
+    `failed`: an error was seen, and what comes before the next Sync is left out.
+    """
 
     waiting: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     answer: _Answer = field(default_factory=_Answer)
     statements: Bounded[str, Statement] = field(default_factory=lambda: Bounded(_MAX_STATEMENTS))
     portals: Bounded[str, _Bound] = field(default_factory=lambda: Bounded(_MAX_STATEMENTS))
     parsed: Statement | None = None
+    failed: bool = False
     in_clear: bool = False
     user: str = ""
 
@@ -267,7 +271,7 @@ def _failed(layer: Tree, session: _Session) -> Iterator[tuple[dict[str, Any], st
         "error.message": message,
     }
     fields = session.over().told() | {name: value for name, value in wanted.items() if value}
-    waiting = session.waiting
+    waiting, session.failed = session.waiting, True
     if waiting and waiting[0] in {"query", "startup"}:
         waiting[0] = "told"
     elif waiting and waiting[0] in {"execute", "parse"}:
@@ -279,6 +283,7 @@ def _ready(layer: Tree, session: _Session) -> Iterator[tuple[dict[str, Any], str
     """ReadyForQuery answers a simple query, a login, or a Sync with all before it that has had no answer."""
     state = {"netflight.pgsql.transaction": _STATES.get(first(layer, "pgsql.status"), "unknown")}
     waiting = session.waiting
+    failed, session.failed = session.failed, False
     if not waiting:  # its question was not seen
         told = session.over().told()
         if told:
@@ -289,7 +294,8 @@ def _ready(layer: Tree, session: _Session) -> Iterator[tuple[dict[str, Any], str
         if what == "parse":
             yield session.over().told() | state, "OK"
         elif what == "execute":
-            yield {"netflight.pgsql.skipped": True} | state, "Error"
+            if failed:
+                yield {"netflight.pgsql.skipped": True} | state, "Error"
         elif what in {"query", "startup"}:
             yield session.over().told() | state, "OK"
             return

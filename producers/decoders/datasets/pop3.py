@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from producers.decoders.dialogue import Dialogue, DialogueDecoder, aside, is_verb, request, response
-from producers.decoders.sasl import Sasl
+from producers.decoders.dialogue import NOBODY, Dialogue, DialogueDecoder, aside, is_verb, request, response
+from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Tree, find_all, texts
 from producers.decoders.unit import Place, Unit
@@ -32,17 +32,18 @@ class Pop3Decoder(DialogueDecoder):
         session = self._sessions.of(place)
         for tree in find_all(layer, "pop.request_tree"):
             verb, argument = _first(tree, "pop.request.command"), _first(tree, "pop.request.parameter")
-            if session.login is None:
-                yield _command(session, verb.upper(), argument, place, protocol)
-            else:
+            if session.login is not None and not argument and is_answer(verb):
                 yield from _answer(session, session.login, verb, place, protocol)
+            else:
+                session.login = None
+                yield _command(session, verb.upper(), argument, place, protocol)
         lines = len(texts(layer.get("pop.response.data")))
         for tree in find_all(layer, "pop.response_tree"):
             yield _reply(session, tree, lines, place, protocol)
 
 
 def _command(session: _Session, verb: str, argument: str, place: Place, protocol: str) -> Unit:
-    command = session.dialogue.ask(verb)
+    command = session.dialogue.ask(verb, place)
     if not is_verb(verb):
         return request(command, {"netflight.pop3.argument": Secret(f"{verb} {argument}")}, place, protocol)
     fields: dict[str, Any] = {"netflight.pop3.command": verb}
@@ -72,8 +73,9 @@ def _command(session: _Session, verb: str, argument: str, place: Place, protocol
 def _answer(session: _Session, login: Sasl, said: str, place: Place, protocol: str) -> Iterator[Unit]:
     shown = login.feed(said)
     session.user = login.user or session.user
-    if session.user and session.dialogue.waiting:
-        session.dialogue.waiting[0].fields["user.name"] = session.user
+    asked = session.dialogue.waiting.last
+    if session.user and asked is not None:
+        asked.fields["user.name"] = session.user
     if shown is not None:
         yield aside(shown, place, protocol)
 
@@ -83,7 +85,8 @@ def _reply(session: _Session, tree: Tree, lines: int, place: Place, protocol: st
     session.login = None
     greeting = not dialogue.greeted and not dialogue.waiting
     dialogue.greeted = True
-    command = None if greeting else dialogue.answer()
+    taken = NOBODY if greeting else dialogue.answer(place)
+    command = taken.item
     indicator, text = _first(tree, "pop.response.indicator"), _first(tree, "pop.response.description")
     fields: dict[str, Any] = {**(command.fields if command else {}), "netflight.pop3.indicator": indicator}
     if text:
@@ -93,7 +96,9 @@ def _reply(session: _Session, tree: Tree, lines: int, place: Place, protocol: st
     if command is None and session.user:
         fields["user.name"] = session.user
     key = command.key if command else dialogue.key()
-    return response(key, fields, place, protocol, ok=indicator.startswith("+OK"))
+    unit = response(key, fields, place, protocol, ok=indicator.startswith("+OK"))
+    unit.doubtful = taken.doubtful
+    return unit
 
 
 def _first(tree: Tree, name: str) -> str:

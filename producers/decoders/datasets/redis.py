@@ -13,6 +13,7 @@ from typing import Any
 from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.state import ALONE, MAX_WAITING, SessionDecoder
 from producers.decoders.tree import Tree, first, texts
+from producers.decoders.turns import Turns
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
 
@@ -60,18 +61,29 @@ _SETTINGS = ("requirepass", "masterauth", "pass", "password")
 
 @dataclass(slots=True)
 class _Waiting:
-    """A command without its reply: its name, the type of the reply, how many are to come, whether it is a secret."""
+    """A command without its reply: its name, the type of the reply, how many are to come, whether it is a secret.
+
+    `key` is that of its unit.
+    """
 
     name: str
     expected: str = ""
     left: int = 1
     secret: bool = False
+    key: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class _Session:
-    waiting: deque[_Waiting] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    waiting: Turns[_Waiting] = field(default_factory=lambda: Turns(MAX_WAITING))
     queueing: bool = False
+    numbered: int = 0
+
+    def ask(self, waiting: _Waiting, unit: Unit) -> None:
+        """A command was sent: its unit gets a key that no other of the connection has."""
+        self.numbered += 1
+        waiting.key = unit.key = (str(self.numbered),)
+        self.waiting.ask(waiting, unit.place)
 
 
 class RedisDecoder(SessionDecoder[_Session]):
@@ -88,17 +100,18 @@ class RedisDecoder(SessionDecoder[_Session]):
                 if not _is_partial(array):
                     yield _command(_arguments(array), session, Unit(Role.REQUEST, {}, place, protocol))
             for _ in texts(layer.get("resp.fragment")):
-                session.waiting.append(_Waiting(""))
-                yield Unit(Role.REQUEST, {"netflight.redis.inline": True}, place, protocol)
+                unit = Unit(Role.REQUEST, {"netflight.redis.inline": True}, place, protocol)
+                session.ask(_Waiting(""), unit)
+                yield unit
             return
         values = [(kind, value) for kind, value in _values(layer) if not _is_partial(value)]
         inferred = len({kind for kind, _ in values}) > 1
         for kind, value in _in_order(values, session) if inferred else values:
-            unit = _reply(kind, value, session, Unit(Role.RESPONSE, {}, place, protocol))
-            if unit is not None:
-                if inferred and not unit.extra:
-                    unit.fields["netflight.redis.inferred"] = True
-                yield unit
+            reply = _reply(kind, value, session, Unit(Role.RESPONSE, {}, place, protocol))
+            if reply is not None:
+                if inferred and not reply.extra:
+                    reply.fields["netflight.redis.inferred"] = True
+                yield reply
 
 
 def _from_client(place: Place) -> bool:
@@ -112,7 +125,7 @@ def _from_client(place: Place) -> bool:
 def _command(arguments: list[str], session: _Session, unit: Unit) -> Unit:
     name = arguments[0].upper() if arguments else ""
     subcommand = arguments[1].upper() if len(arguments) > 1 else ""
-    _waits(name, arguments, session)
+    _waits(name, arguments, session, unit)
     fields = unit.fields
     if not name:
         return unit
@@ -126,13 +139,13 @@ def _command(arguments: list[str], session: _Session, unit: Unit) -> Unit:
     return unit
 
 
-def _waits(name: str, arguments: list[str], session: _Session) -> None:
+def _waits(name: str, arguments: list[str], session: _Session, unit: Unit) -> None:
     """Remember what the command will be answered with."""
     queued = session.queueing and name not in _QUEUED_ANYWAY
     expected = "string" if queued else _REPLIES.get(name, "")
     replies = max(len(arguments) - 1, 1) if name in _SUBSCRIBE else 1
     secret = name == "CONFIG" and [argument.upper() for argument in arguments[1:2]] == ["GET"]
-    session.waiting.append(_Waiting(name, expected, replies, secret))
+    session.ask(_Waiting(name, expected, replies, secret), unit)
     if name in {"MULTI", "EXEC", "DISCARD", "RESET"}:
         session.queueing = name == "MULTI"
 
@@ -183,12 +196,14 @@ def _reply(kind: str, value: Any, session: _Session, unit: Unit) -> Unit | None:
         unit.extra = ALONE
         arguments = _arguments(value)
         fields |= {"method": head[0].upper(), "resource": arguments[1] if len(arguments) > 1 else ""}
-    elif session.waiting:
-        waiting = session.waiting[0]
-        waiting.left, secret = waiting.left - 1, waiting.secret
-        if waiting.left > 0 and kind == "array":
-            return None
-        session.waiting.popleft()
+    else:
+        waiting = session.waiting.hear(unit.place)
+        if waiting is not None:
+            waiting.left, secret = waiting.left - 1, waiting.secret
+            if waiting.left > 0 and kind == "array":
+                return None
+        taken = session.waiting.answer(unit.place)
+        unit.key, unit.doubtful = taken.item.key if taken.item else (), taken.doubtful
     if kind == "error":
         fields["redis.error"] = fields["error.message"] = str(value)
         unit.status = "Error"

@@ -7,6 +7,7 @@ from typing import Any
 
 from producers.decoders.convert import number
 from producers.decoders.dialogue import (
+    NOBODY,
     Command,
     Dialogue,
     DialogueDecoder,
@@ -19,7 +20,7 @@ from producers.decoders.dialogue import (
     response,
 )
 from producers.decoders.mail import headers
-from producers.decoders.sasl import Sasl
+from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Tree, texts
 from producers.decoders.unit import Place, Unit
@@ -130,9 +131,10 @@ class SmtpDecoder(DialogueDecoder):
 
 
 def _command(session: _Session, text: str, place: Place, protocol: str) -> Iterator[Unit]:
-    if session.login is not None:
+    if session.login is not None and is_answer(text):
         yield from _answer(session, text, place, protocol)
         return
+    session.login = None
     verb, _, argument = text.partition(" ")
     if ":" in verb:  # `MAIL FROM:` has its colon in the second word; anything else with one is no command
         verb, _, argument = text.partition(":")
@@ -144,10 +146,10 @@ def _command(session: _Session, text: str, place: Place, protocol: str) -> Itera
     if verb in _OF_A_MAIL:
         if verb == "RCPT" and mail is not None and len(mail.recipients) < _MAX_RECIPIENTS:
             mail.recipients.append((_path(argument), None))
-            session.dialogue.ask(verb, (mail, len(mail.recipients) - 1))
+            session.dialogue.ask(verb, place, (mail, len(mail.recipients) - 1))
         else:
             last = verb == "BDAT" and argument.upper().endswith("LAST")
-            session.dialogue.ask(_END_OF_DATA if last else verb, (mail, None))
+            session.dialogue.ask(_END_OF_DATA if last else verb, place, (mail, None))
             if last:
                 session.sent, session.mail = mail, None
         return
@@ -156,7 +158,7 @@ def _command(session: _Session, text: str, place: Place, protocol: str) -> Itera
 
 def _other(session: _Session, verb: str, argument: str, place: Place, protocol: str) -> Unit:
     """A command that is no part of a mail."""
-    command = session.dialogue.ask(verb)
+    command = session.dialogue.ask(verb, place)
     if not is_verb(verb):
         return request(command, {"netflight.smtp.argument": Secret(f"{verb} {argument}")}, place, protocol)
     fields: dict[str, Any] = {"netflight.smtp.command": verb}
@@ -181,7 +183,7 @@ def _other(session: _Session, verb: str, argument: str, place: Place, protocol: 
 
 def _begin(session: _Session, place: Place, protocol: str, sender: str | None) -> Iterator[Unit]:
     """A mail begins; one that was not finished is over with the reply to this one."""
-    command = session.dialogue.ask("MAIL")
+    command = session.dialogue.ask("MAIL", place)
     mail = session.new_mail(command.key, sender)
     command.extra = (mail, None)
     session.mail = mail
@@ -197,7 +199,7 @@ def _end_of_data(session: _Session, layer: Tree, place: Place, protocol: str) ->
     fragments = layer.get("smtp.data.fragments")
     if isinstance(fragments, dict):
         mail.size = number((texts(fragments.get("smtp.data.reassembled.length")) or [""])[0])
-    session.dialogue.ask(_END_OF_DATA, (mail, None))
+    session.dialogue.ask(_END_OF_DATA, place, (mail, None))
     session.sent, session.mail = mail, None
 
 
@@ -207,8 +209,9 @@ def _answer(session: _Session, text: str, place: Place, protocol: str) -> Iterat
         return
     shown = session.login.feed(text)
     session.user = session.login.user or session.user
-    if session.user and session.dialogue.waiting:
-        session.dialogue.waiting[0].fields["user.name"] = session.user
+    asked = session.dialogue.waiting.last
+    if session.user and asked is not None:
+        asked.fields["user.name"] = session.user
     if shown is not None:
         yield aside(shown, place, protocol)
 
@@ -238,15 +241,18 @@ def _lines(text: str, tree: Tree) -> Iterator[Line]:
 def _reply(session: _Session, reply: Reply, protocol: str) -> Iterator[Unit]:
     """The unit of a reply, if it is the last one to a command that has an event, or to a mail."""
     dialogue, code = session.dialogue, reply.code
-    head = dialogue.waiting[0] if dialogue.waiting else None
+    head = dialogue.waiting.first
     greeting = not dialogue.greeted and (head is None or (code == 220 and head.verb != "STARTTLS"))
     dialogue.greeted = True
-    if code == 334 and head is not None and head.verb == "AUTH":
+    last = dialogue.waiting.last
+    if code == 334 and last is not None and last.verb == "AUTH":
         return
-    command = None if greeting else dialogue.answer()
+    taken = NOBODY if greeting else dialogue.answer(reply.place)
+    command = taken.item
     unit = response(
         command.key if command else dialogue.key(), _told(reply), reply.place, protocol, ok=code < 400
     )
+    unit.doubtful = taken.doubtful
     if command is None:
         yield unit
         return
