@@ -30,6 +30,8 @@ _NOT_PROTOCOLS = frozenset(
 )
 # Protocols whose errors quote the packet that they are about; its layers follow theirs.
 QUOTING = frozenset({"icmp", "icmpv6"})
+# Layers of streams.lua, which are called by the dataset.
+STREAMS = "netflight_stream_"
 # tshark's names where the field says otherwise.
 PROTOCOL_NAMES = {
     "bt-dht": "bittorrent",
@@ -68,7 +70,7 @@ def application_protocols(names: Sequence[str], *, tunnelled: bool) -> list[str]
         framing = name in _NOT_PROTOCOLS or "." in name or name.startswith("_")
         if framing or (tunnelled and name in _TUNNELS):
             continue
-        said = PROTOCOL_NAMES.get(name, name)
+        said = PROTOCOL_NAMES.get(name, name).removeprefix(STREAMS)
         if said not in found:
             found.append(said)
         if name in QUOTING:

@@ -48,6 +48,9 @@ _REFUSALS = ("damaged or corrupt", "doesn't support")
 # Dissectors that Wireshark comes with as plugins; no other plugin is loaded, a user's least of all.
 _PLUGINS = ("opcua.so", "profinet.so")
 
+# In this order: the streams are those of the dissectors that the first one leaves at their ports.
+_SCRIPTS = ("recognise.lua", "streams.lua")
+
 PREFERENCES = {
     "tcp.reassemble_out_of_order": "TRUE",
     "ip.defragment": "TRUE",
@@ -251,9 +254,10 @@ def _confinement(memory: int) -> list[str]:
 
 
 def _furnish(profile: Path) -> None:
-    """Put into an empty profile what makes tshark recognise more; it runs a profile's init.lua by itself."""
+    """Put into an empty profile what makes tshark recognise and show more; it runs a profile's init.lua by itself."""
     script = profile / "init.lua"
-    script.write_bytes(resources.files("producers.decoders").joinpath("recognise.lua").read_bytes())
+    shipped = resources.files("producers.decoders")
+    script.write_bytes(b"\n".join(shipped.joinpath(name).read_bytes() for name in _SCRIPTS))
     script.chmod(0o644)
     profile.chmod(0o755)
     _link_plugins(profile)

@@ -1,73 +1,43 @@
-"""Redis' protocol, RESP2 (redis.io, "Redis serialization protocol"): commands and replies, which come in order.
+"""Redis: commands and replies, which come in order, in either version of its protocol (resp.py), inline ones, too.
 
-tshark puts values of one type that stand in one packet, or in one array, under one name. So the order of values of
-different types is not told: in a packet it is taken from what the commands reply, in an array it is that of the types.
-Inline commands are shown without their text, and what only RESP3 has is not understood.
+Messages to subscribers and what a server pushes (RESP3) answer nobody; with CLIENT REPLY OFF or SKIP nothing is answered.
 """
 
-from collections import deque
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
+from producers.decoders.resp import MAX_TEXT, RespReader, Value
 from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.state import ALONE, MAX_WAITING, SessionDecoder
-from producers.decoders.tree import Tree, first, texts
+from producers.decoders.stream import piece
+from producers.decoders.tree import Tree
 from producers.decoders.turns import Turns
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
 
-_PORT = 6379
-_MAX_TEXT = 8192  # characters of a value that are looked at
-_MAX_ITEMS = 1000
-_MAX_DEPTH = 8
-_TYPES = {
-    "resp.string": "string",
-    "resp.error": "error",
-    "resp.integer": "integer",
-    "resp.bulk_string": "bulk",
-    "resp.array": "array",
-    "resp.fragment": "unknown",
-}
-_SUBSCRIBE = frozenset(
-    {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"}
-)
+_PROTOCOL = "redis"
+_MAX_CHANNELS = 1000
+_SUBSCRIBE = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+_UNSUBSCRIBE = frozenset({"UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"})
+_CONFIRMATIONS = frozenset(name.lower() for name in _SUBSCRIBE | _UNSUBSCRIBE)
 _MESSAGES = frozenset({"message", "pmessage", "smessage"})
-# What commands reply with, where it is of one type; in a transaction every command but the last is QUEUED.
-_KNOWN = {
-    "string": (
-        "SET MSET SETEX PSETEX AUTH SELECT PING MULTI DISCARD WATCH UNWATCH RENAME TYPE FLUSHDB FLUSHALL "
-        "HMSET LSET LTRIM QUIT SAVE BGSAVE RESTORE SWAPDB REPLICAOF SLAVEOF MIGRATE"
-    ),
-    "integer": (
-        "INCR DECR INCRBY DECRBY APPEND STRLEN DEL UNLINK EXISTS EXPIRE PEXPIRE EXPIREAT PEXPIREAT TTL "
-        "PTTL PERSIST SETNX MSETNX LPUSH RPUSH LPUSHX RPUSHX LLEN LREM LINSERT SADD SREM SCARD SISMEMBER "
-        "SMOVE ZADD ZREM ZCARD ZCOUNT ZRANK HSET HSETNX HDEL HLEN HEXISTS HINCRBY PUBLISH DBSIZE SETBIT "
-        "GETBIT BITCOUNT SETRANGE PFADD PFCOUNT TOUCH XLEN XACK XDEL GEOADD COPY MOVE LASTSAVE"
-    ),
-    "bulk": (
-        "GET GETSET GETDEL GETEX GETRANGE LPOP RPOP LINDEX HGET SPOP SRANDMEMBER ZSCORE ZINCRBY "
-        "HINCRBYFLOAT INCRBYFLOAT RANDOMKEY DUMP ECHO INFO RPOPLPUSH LMOVE XADD"
-    ),
-    "array": (
-        "MGET KEYS LRANGE SMEMBERS SINTER SUNION SDIFF ZRANGE ZREVRANGE ZRANGEBYSCORE HGETALL HMGET HKEYS "
-        "HVALS EXEC SCAN SSCAN HSCAN ZSCAN TIME BLPOP BRPOP XRANGE XREAD HELLO COMMAND SORT ROLE SLOWLOG"
-    ),
-}
-_REPLIES = {name: kind for kind, names in _KNOWN.items() for name in names.split()}
-_QUEUED_ANYWAY = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "RESET", "QUIT"})
+# After these the server sends its data, and then commands, of which nobody answers any.
+_REPLICATE = frozenset({"SYNC", "PSYNC"})
+_MONITORED = re.compile(r"\d+\.\d+ \[")
+# Commands as a client may send them in a line by itself: by these a stream is recognised whose beginning was not seen.
+_COMMANDS = frozenset(
+    ["ACL", "APPEND", "AUTH", "BGREWRITEAOF", "BGSAVE", "BITCOUNT", "BLPOP", "BRPOP", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "COPY", "DBSIZE", "DEBUG", "DECR", "DECRBY", "DEL", "DISCARD", "DUMP", "ECHO", "EVAL", "EVALSHA", "EXEC", "EXISTS", "EXPIRE", "FLUSHALL", "FLUSHDB", "FUNCTION", "GEOADD", "GET", "GETDEL", "GETEX", "GETRANGE", "GETSET", "HDEL", "HELLO", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HLEN", "HMGET", "HMSET", "HSCAN", "HSET", "HSETNX", "HVALS", "INCR", "INCRBY", "INFO", "KEYS", "LASTSAVE", "LATENCY", "LINDEX", "LLEN", "LPOP", "LPUSH", "LRANGE", "LREM", "LSET", "LTRIM", "MEMORY", "MGET", "MIGRATE", "MODULE", "MONITOR", "MSET", "MSETNX", "MULTI", "OBJECT", "PERSIST", "PEXPIRE", "PING", "PSETEX", "PSUBSCRIBE", "PSYNC", "PTTL", "PUBLISH", "PUBSUB", "QUIT", "RANDOMKEY", "RENAME", "REPLCONF", "REPLICAOF", "RESET", "RESTORE", "ROLE", "RPOP", "RPUSH", "SADD", "SAVE", "SCAN", "SCARD", "SCRIPT", "SELECT", "SET", "SETEX", "SETNX", "SHUTDOWN", "SISMEMBER", "SLAVEOF", "SLOWLOG", "SMEMBERS", "SORT", "SPOP", "SREM", "SSCAN", "STRLEN", "SUBSCRIBE", "SWAPDB", "SYNC", "TIME", "TTL", "TYPE", "UNLINK", "UNSUBSCRIBE", "UNWATCH", "WATCH", "XADD", "XLEN", "XRANGE", "XREAD", "ZADD", "ZCARD", "ZRANGE", "ZREM", "ZSCORE"]
+)
 _SETTINGS = ("requirepass", "masterauth", "pass", "password")
+_OF_USERS = frozenset({"GETUSER", "LIST"})
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A command without its reply: its name, the type of the reply, how many are to come, whether it is a secret.
-
-    `key` is that of its unit.
-    """
+    """A command without its reply: how many replies are to come, whether they are secrets, and its unit's key."""
 
     name: str
-    expected: str = ""
     left: int = 1
     secret: bool = False
     key: tuple[str, ...] = ()
@@ -75,9 +45,17 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Session:
+    """A connection: what both sides said last, what waits, whether it is answered at all, and who listens to what."""
+
+    commands: RespReader = field(default_factory=lambda: RespReader(_COMMANDS))
+    replies: RespReader = field(default_factory=RespReader)
     waiting: Turns[_Waiting] = field(default_factory=lambda: Turns(MAX_WAITING))
-    queueing: bool = False
     numbered: int = 0
+    off: bool = False
+    skip: bool = False
+    monitor: bool = False
+    replica: bool = False
+    channels: dict[str, set[str]] = field(default_factory=dict)
 
     def ask(self, waiting: _Waiting, unit: Unit) -> None:
         """A command was sent: its unit gets a key that no other of the connection has."""
@@ -87,67 +65,78 @@ class _Session:
 
 
 class RedisDecoder(SessionDecoder[_Session]):
-    """Units of Redis: commands are requests; a packet's replies are put into the order of the commands."""
+    """Units of Redis: commands are requests, replies their responses in the same order."""
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset, _Session)
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
-        """One unit per command or reply; one that goes on in the next packet is none yet."""
+        """One unit per command or reply, with the packet that brought the last of it."""
         session = self.sessions.of(place)
-        if _from_client(place):
-            for array in _trees(layer, "resp.array"):
-                if not _is_partial(array):
-                    yield _command(_arguments(array), session, Unit(Role.REQUEST, {}, place, protocol))
-            for _ in texts(layer.get("resp.fragment")):
-                unit = Unit(Role.REQUEST, {"netflight.redis.inline": True}, place, protocol)
-                session.ask(_Waiting(""), unit)
-                yield unit
+        sent = piece(layer, protocol)
+        if sent.client:
+            for value in session.commands.read(sent.data, hole=place.hole):
+                yield _command(value, session, Unit(Role.REQUEST, {}, place, _PROTOCOL))
             return
-        values = [(kind, value) for kind, value in _values(layer) if not _is_partial(value)]
-        inferred = len({kind for kind, _ in values}) > 1
-        for kind, value in _in_order(values, session) if inferred else values:
-            reply = _reply(kind, value, session, Unit(Role.RESPONSE, {}, place, protocol))
-            if reply is not None:
-                if inferred and not reply.extra:
-                    reply.fields["netflight.redis.inferred"] = True
-                yield reply
+        for value in session.replies.read(sent.data, hole=place.hole):
+            if session.replica and not session.waiting:
+                return
+            unit = _reply(value, session, Unit(Role.RESPONSE, {}, place, _PROTOCOL))
+            if unit is not None:
+                yield unit
 
 
-def _from_client(place: Place) -> bool:
-    """Whether the client sent it: by the port where it is Redis' own, else by who began."""
-    flow = place.flow
-    if flow is not None and flow.destination_port != _PORT and flow.source_port == _PORT:
-        return not place.from_initiator
-    return place.from_initiator
-
-
-def _command(arguments: list[str], session: _Session, unit: Unit) -> Unit:
+def _command(value: Value, session: _Session, unit: Unit) -> Unit:
+    arguments = value.texts()
     name = arguments[0].upper() if arguments else ""
-    subcommand = arguments[1].upper() if len(arguments) > 1 else ""
-    _waits(name, arguments, session, unit)
+    upper = [argument.upper() for argument in arguments[1:3]]
     fields = unit.fields
+    if value.inline:
+        fields["netflight.redis.inline"] = True
+    if not _is_answered(name, upper, session):
+        unit.role = Role.SINGLE
+        fields["netflight.redis.reply_off"] = True
+    else:
+        _waits(name, arguments, session, unit)
     if not name:
         return unit
     fields["method"] = name[:64]
-    shown = _without_secrets(name, subcommand, arguments, unit)
+    shown = _without_secrets(name, upper[0] if upper else "", arguments, unit)
     fields["query"] = fields["redis.query"] = fields["network_traffic.redis.query"] = " ".join(shown)[
-        : 2 * _MAX_TEXT
+        : 2 * MAX_TEXT
     ]
     if len(shown) > 1 and shown[1] != REDACTED and name != "AUTH":
         fields["resource"] = shown[1]
     return unit
 
 
+def _is_answered(name: str, upper: list[str], session: _Session) -> bool:
+    """Whether a command will be answered (redis.io, CLIENT REPLY)."""
+    skipped, session.skip = session.skip, False
+    if name == "CLIENT" and upper[:1] == ["REPLY"]:
+        how = upper[1] if len(upper) > 1 else ""
+        if how == "ON":
+            session.off = False
+            return True
+        session.skip = how == "SKIP" and not session.off
+        session.off |= how == "OFF"
+        return how not in {"OFF", "SKIP"} and not session.off
+    return not (skipped or session.off)
+
+
 def _waits(name: str, arguments: list[str], session: _Session, unit: Unit) -> None:
     """Remember what the command will be answered with."""
-    queued = session.queueing and name not in _QUEUED_ANYWAY
-    expected = "string" if queued else _REPLIES.get(name, "")
-    replies = max(len(arguments) - 1, 1) if name in _SUBSCRIBE else 1
-    secret = name == "CONFIG" and [argument.upper() for argument in arguments[1:2]] == ["GET"]
-    session.ask(_Waiting(name, expected, replies, secret), unit)
-    if name in {"MULTI", "EXEC", "DISCARD", "RESET"}:
-        session.queueing = name == "MULTI"
+    replies = 1
+    if name in _SUBSCRIBE:
+        replies = max(len(arguments) - 1, 1)
+    elif name in _UNSUBSCRIBE:
+        kind = name.lower().replace("un", "", 1)
+        replies = len(arguments) - 1 or max(len(session.channels.get(kind, ())), 1)
+    second = arguments[1].upper() if len(arguments) > 1 else ""
+    secret = (name, second) == ("CONFIG", "GET") or (name == "ACL" and second in _OF_USERS)
+    session.ask(_Waiting(name, replies, secret), unit)
+    session.monitor |= name == "MONITOR"
+    session.replica |= name in _REPLICATE
 
 
 def _without_secrets(  # noqa: C901  # one branch for each command
@@ -187,102 +176,56 @@ def _without_secrets(  # noqa: C901  # one branch for each command
     return shown
 
 
-def _reply(kind: str, value: Any, session: _Session, unit: Unit) -> Unit | None:
+def _reply(value: Value, session: _Session, unit: Unit) -> Unit | None:
     """The unit of a reply; None where more of it are to come, as one for each channel."""
     fields, secret = unit.fields, False
-    fields["netflight.redis.reply_type"] = kind
-    head = _arguments(value)[:1] if kind == "array" else []
-    if head and head[0] in _MESSAGES:
+    fields["netflight.redis.reply_type"] = value.kind
+    head = value.items[0].text if value.items and value.kind in ("array", "push") else ""
+    first = session.waiting.first
+    confirms = head in _CONFIRMATIONS and (first is None or first.name == head.upper())
+    if _is_alone(value, head, session) and not confirms:
         unit.extra = ALONE
-        arguments = _arguments(value)
-        fields |= {"method": head[0].upper(), "resource": arguments[1] if len(arguments) > 1 else ""}
+        fields["method"] = head.upper()[:64] or "MONITOR"
+        if head in _MESSAGES and len(value.items) > 1:
+            fields["resource"] = value.items[1].text
     else:
         waiting = session.waiting.hear(unit.place)
-        if waiting is not None:
-            waiting.left, secret = waiting.left - 1, waiting.secret
-            if waiting.left > 0 and kind == "array":
+        if confirms and waiting is not None:
+            _listen(head, value, session)
+            waiting.left -= 1
+            if waiting.left > 0:
                 return None
+        in_doubt = any(other.secret for other in session.waiting)
         taken = session.waiting.answer(unit.place)
         unit.key, unit.doubtful = taken.item.key if taken.item else (), taken.doubtful
-    if kind == "error":
-        fields["redis.error"] = fields["error.message"] = str(value)
+        secret = taken.item.secret if taken.item else in_doubt
+    if value.attributes is not None:
+        fields["netflight.redis.attributes"] = value.attributes.shown()[: 2 * MAX_TEXT]
+    if value.kind == "error":
+        fields["redis.error"] = fields["error.message"] = value.text
         unit.status = "Error"
-    elif kind != "unknown":
-        text = _text(value, kind, 0)
-        fields["redis.return_value"] = Secret(text) if secret else text
+    else:
+        said = value.shown()[: 2 * MAX_TEXT]
+        fields["redis.return_value"] = Secret(said) if secret else said
         unit.status = "" if unit.extra else "OK"
     return unit
 
 
-def _values(layer: Tree) -> Iterator[tuple[str, Any]]:
-    """The values of a packet by their types, those of a type in order."""
-    for name, value in layer.items():
-        kind = _TYPES.get(name)
-        if kind in {"array", "bulk"}:
-            yield from ((kind, tree) for tree in _trees(layer, name))
-        elif kind is not None:
-            yield from ((kind, text) for text in texts(value))
+def _is_alone(value: Value, head: str, session: _Session) -> bool:
+    """Whether a value answers no command: a push, a message to a subscriber, what a monitor sees."""
+    if value.kind == "push":
+        return True
+    if value.kind == "array" and head in _MESSAGES and session.channels:
+        return True
+    return session.monitor and value.kind == "string" and _MONITORED.match(value.text) is not None
 
 
-def _in_order(values: list[tuple[str, Any]], session: _Session) -> Iterator[tuple[str, Any]]:
-    """The values in the order of the commands that wait: each takes the next one of its type, or an error."""
-    left: dict[str, deque[Any]] = {}
-    for kind, value in values:
-        left.setdefault(kind, deque()).append(value)
-    for waiting in list(session.waiting):
-        for kind in (waiting.expected, "error", *left) if waiting.expected else left:
-            if left.get(kind):
-                yield kind, left[kind].popleft()
-                break
-    for kind, rest in left.items():
-        yield from ((kind, value) for value in rest)
-
-
-def _trees(layer: Tree, name: str) -> list[Tree]:
-    value = layer.get(name)
-    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
-
-
-def _is_partial(value: Any) -> bool:
-    """Whether tshark will show the whole of it in a later packet."""
-    if not isinstance(value, dict):
-        return False
-    expert = value.get("_ws.expert")
-    notes = expert if isinstance(expert, list) else [expert]
-    return any(isinstance(note, dict) and "resp.reassembled_in_next_frame" in note for note in notes) or any(
-        _is_partial(item) for item in _trees(value, "resp.array")
-    )
-
-
-def _arguments(array: Any) -> list[str]:
-    """The strings of an array that has nothing else, as commands are."""
-    if not isinstance(array, dict):
-        return []
-    return [
-        _bytes(first(tree, "resp.bulk_string.value"))
-        for tree in _trees(array, "resp.bulk_string")[:_MAX_ITEMS]
-    ]
-
-
-def _text(value: Any, kind: str, depth: int) -> str:
-    """A value as text: nil for none, lists in brackets."""
-    if kind == "bulk":
-        if first(value, "resp.bulk_string.length").startswith("-"):
-            return "nil"
-        return _bytes(first(value, "resp.bulk_string.value"))
-    if kind == "array":
-        if first(value, "resp.array.length").startswith("-"):
-            return "nil"
-        if depth == _MAX_DEPTH:
-            return "[...]"
-        items = [_text(item, of, depth + 1) for of, item in list(_values(value))[:_MAX_ITEMS]]
-        return f"[{', '.join(items)}]"
-    return str(value)
-
-
-def _bytes(digits: str) -> str:
-    """Bytes as tshark writes them, as text; what is no UTF-8 is U+FFFD."""
-    try:
-        return bytes.fromhex(digits[: 3 * _MAX_TEXT].replace(":", "")).decode("utf-8", "replace")
-    except ValueError:
-        return ""
+def _listen(head: str, value: Value, session: _Session) -> None:
+    """A channel is listened to, or no more: `subscribe`, its name, how many there are."""
+    kind = head.replace("un", "", 1)
+    channels = session.channels.setdefault(kind, set())
+    name = value.items[1].text if len(value.items) > 1 else ""
+    if kind != head:
+        channels.discard(name)
+    elif len(channels) < _MAX_CHANNELS:
+        channels.add(name)

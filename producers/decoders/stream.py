@@ -1,0 +1,87 @@
+"""Protocols that are read as a stream of bytes: what came in a packet, and lines and blocks however segments cut them.
+
+tshark gives the bytes in the order of the connection, each once (streams.lua).
+"""
+
+import re
+from typing import NamedTuple
+
+from producers.decoders.tree import Tree, texts
+
+MAX_LINE = 65_536
+"""Bytes that are kept of a line; the rest of a longer one is left out."""
+
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1e]")
+
+
+class Piece(NamedTuple):
+    """The bytes of a stream that one packet brought, and whether the client sent them."""
+
+    client: bool
+    data: bytes
+
+
+def piece(layer: Tree, protocol: str) -> Piece:
+    """What a layer of streams.lua, called `protocol`, has brought; nothing where it is broken."""
+    found = texts(layer.get(f"{protocol}.bytes"))[:1]
+    try:
+        data = bytes.fromhex(found[0].replace(":", "")) if found else b""
+    except ValueError:
+        data = b""
+    return Piece(texts(layer.get(f"{protocol}.client"))[:1] == ["1"], data)
+
+
+class Stream:
+    """The bytes of one direction that are not read yet, bounded by MAX_LINE and one packet."""
+
+    __slots__ = ("_held", "_mended", "_searched")
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._searched = 0
+        self._mended = True
+
+    def feed(self, data: bytes, *, hole: bool = False) -> None:
+        """Take bytes in; where some before them are lost, what is left of the line around the hole is left out."""
+        if hole:
+            self._held.clear()
+            self._searched = 0
+            self._mended = False
+        self._held += data
+
+    def line(self) -> bytes | None:
+        """The next line without its end, CRLF or LF; None until it is whole."""
+        while True:
+            end = self._held.find(b"\n", self._searched)
+            if end < 0:
+                del self._held[MAX_LINE:]
+                self._searched = len(self._held)
+                return None
+            whole = bytes(self._held[:end])
+            del self._held[: end + 1]
+            self._searched = 0
+            if self._mended:
+                return whole.removesuffix(b"\r")[:MAX_LINE]
+            self._mended = True
+
+    def take(self, size: int) -> bytes:
+        """At most `size` of the bytes that are there."""
+        taken = bytes(self._held[:size])
+        del self._held[:size]
+        self._searched = 0
+        return taken
+
+    @property
+    def empty(self) -> bool:
+        """Whether all that came was read."""
+        return not self._held
+
+
+def is_text(line: bytes) -> bool:
+    """Whether a line may be one of a text protocol: it has no control characters but for white space and escape."""
+    return _BINARY.search(line) is None
+
+
+def text(line: bytes) -> str:
+    """A line as text; what is no UTF-8 is U+FFFD."""
+    return line.decode("utf-8", "replace")
