@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from producers.decoders.bodies import tracker_of
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
@@ -22,7 +23,7 @@ from producers.decoders.places import Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
-from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
+from producers.decoders.transactions import NEVER, Tracker, Transaction
 from producers.decoders.unit import Place, Unit
 from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
@@ -74,7 +75,7 @@ class Pipeline:
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
         self._files = files
         self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
-        self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
+        self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_of(d) for d in plan.decoders}
         self._by_number = list(self._trackers.values())
         self._used: list[Tracker] = []  # those of datasets that the source has, in the datasets' order
         for decoder in plan.decoders:
@@ -312,6 +313,14 @@ class Pipeline:
                 self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
                 self._emit_event(event)
+                self._show_all(transaction)
+
+    def _show_all(self, transaction: Transaction) -> None:
+        """Tell of the credentials that a transaction shows only when it is complete."""
+        for unit in transaction.units:
+            if unit.credentials and unit.place.flow is not None:
+                for credentials in unit.credentials:
+                    self._show(unit, credentials)
 
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])

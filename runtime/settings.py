@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Any, Literal, Self, get_origin
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
@@ -134,10 +134,14 @@ class RecorderSettings(_Section):
 class DecodeSettings(_Section):
     """What events tell. `secrets`: passwords and the like that packets show in clear, which are redacted otherwise.
 
-    `maxmind`: databases of the MaxMind DB format, for geo.* and as.* of both sides.
+    `maxmind`: databases of the MaxMind DB format, for geo.* and as.* of both sides. `content`: which kinds of content
+    events show, of those that a dataset's fields name in `content:`.
     """
 
     secrets: bool = False
+    content: list[Literal["http_bodies", "http_headers", "icmp_payload"]] = Field(
+        default_factory=lambda: ["http_bodies", "http_headers", "icmp_payload"]
+    )
     maxmind: list[Path] = Field(default_factory=list)
 
 

@@ -52,7 +52,8 @@ class FieldSpec(_Strict):
 
     `convert` names a converter in producers/decoders/convert.py; `names` says what numbers (1 and 0 for true and
     false) mean, and needs none. `array` says that every occurrence is kept, each value once with `distinct`.
-    `related` puts the value into related.*, too; addresses go there by their type.
+    `related` puts the value into related.*, too; addresses go there by their type. `content`: what kind of content
+    it shows, which the operator can leave out (`decode.content`).
     """
 
     type: FieldType
@@ -65,6 +66,7 @@ class FieldSpec(_Strict):
     names: dict[int, str] = Field(default_factory=dict)
     of: Of = Of.ANY
     related: Literal["", "hosts", "user", "hash"] = ""
+    content: Literal["", "http_bodies", "http_headers", "icmp_payload"] = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,7 @@
-"""HTTP/1: where heads end and how long bodies are (RFC 9112), so that bodies are passed over without a look."""
+"""HTTP/1: where heads end and how long bodies are (RFC 9112), so that bodies are passed over without a look.
+
+The first bytes of a body count as its head: events show them (`CONTENT`).
+"""
 
 from typing import Any
 
@@ -27,6 +30,8 @@ _RESPONSE, _CHUNKED, _SIZED, _TRAILER, _HEAD, _CONNECT = 1, 2, 4, 8, 16, 32
 _WAITING = 32
 _PLAIN, _NO_BODY, _TUNNEL = 0, 1, 2
 
+CONTENT = 1024
+"""How many bytes of a body are handed over with its head; sizes of chunks count as one byte each digit."""
 _LONGEST_LINE = 128 << 10
 _LONGEST_BODY = 1 << 56
 
@@ -138,12 +143,13 @@ def forget_answers(flow: Any) -> None:
 
 @bare_inner
 def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: int) -> bool:  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
-    """Follow `buffer[at:end]`, the stream's next bytes; whether any is of a head."""
+    """Follow `buffer[at:end]`, the stream's next bytes; whether any is of a head or of the beginning of a body."""
     flow = flows[slot]
     telling = False
     while at < end:
         state = flow.phase_state[side]
         if state == BULK:
+            telling = telling or flow.phase_run[side] < CONTENT
             passed = min(end - at, number(flow.phase_left[side]))
             at += passed
             flow.phase_left[side] -= passed
@@ -153,6 +159,7 @@ def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: in
         if state in (LOST, FRESH):  # FRESH: the connection is a tunnel from here on
             return telling
         if state == SIZE or flow.phase_bits[side] & _TRAILER:
+            telling = telling or flow.phase_run[side] < CONTENT
             flow.phase_run[side] += 1
         else:
             telling = True
