@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from producers.decoders.bodies import tracker_of
+from producers.decoders.bodies import pieces, tracker_of
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
@@ -24,7 +24,7 @@ from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction
-from producers.decoders.unit import Place, Unit
+from producers.decoders.unit import Place, Role, Unit
 from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.files.connections import Found
@@ -75,7 +75,10 @@ class Pipeline:
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
         self._files = files
         self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
-        self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_of(d) for d in plan.decoders}
+        self._trackers: dict[str, Tracker] = {
+            d.dataset.name: tracker_of(d, bodies=builder.shows("http_bodies")) for d in plan.decoders
+        }
+        self._bodies = builder.shows("http_bodies") and "http" in self._trackers
         self._by_number = list(self._trackers.values())
         self._used: list[Tracker] = []  # those of datasets that the source has, in the datasets' order
         for decoder in plan.decoders:
@@ -165,10 +168,11 @@ class Pipeline:
         records: list[tuple[int, FlowRecord | Found | Unit]] = list(batch.records)
         files = self._files.read(batch) if self._files is not None else []
         faulty = np.flatnonzero(batch.facts["kind"] == Kind.MALFORMED).tolist()
-        if not files and not faulty:
+        bodies = pieces(batch, self._source.path) if self._bodies else []
+        if not files and not faulty and not bodies:
             return records
         units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
-        return sorted([*files, *units, *records], key=itemgetter(0))
+        return sorted([*bodies, *files, *units, *records], key=itemgetter(0))
 
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
@@ -207,7 +211,7 @@ class Pipeline:
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
             elif isinstance(item, Unit):
-                self._add(self._trackers["anomaly"], item)
+                self._add(self._trackers["http" if item.role is Role.PART else "anomaly"], item)
             elif isinstance(item, Found):
                 units = units_of(item, self._source.path)
                 self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))

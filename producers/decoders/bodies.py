@@ -7,15 +7,20 @@ follows, but no longer than `HOLD_SECONDS` of packet time. A request's are added
 from collections import OrderedDict
 from collections.abc import Container, Iterator
 
+import numpy as np
+
 from producers.decoders.base import Decoder
-from producers.decoders.chunks import Beginning, resumed
+from producers.decoders.chunks import Beginning
+from producers.decoders.content import CONTENT
 from producers.decoders.transactions import NEVER, PairTracker, Tracker, Transaction, tracker_for
-from producers.decoders.unit import Role, Unit
-from producers.engine.model import Flow
+from producers.decoders.unit import Place, Role, Unit
+from producers.engine.model import Batch, Flow
 from schemas.events import NANOSECONDS
 
 HOLD_SECONDS = 5.0
 _HOLD_NS = int(HOLD_SECONDS * NANOSECONDS)
+_MASK, _HALF = 0xFFFFFFFF, 1 << 31
+_PIECE = CONTENT + 256  # bytes of a segment that are looked at; beside the content there may be chunk sizes
 
 _Side = tuple[int, bool]
 """A flow's uid and a direction."""
@@ -32,12 +37,15 @@ class _Either:
 
 
 class BodyTracker(PairTracker):
-    """Pairs whose units say in `extra`, with the state of a `Beginning`, that more of their bodies may come."""
+    """Pairs whose units say in `extra` that a body belongs to them.
+
+    Its bytes come in units of their own (`pieces`), each after the units of the packet that it was in.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
-        self._asking: dict[_Side, Beginning] = {}
-        self._open: OrderedDict[_Side, tuple[Beginning, Transaction]] = OrderedDict()
+        self._asking: dict[_Side, _Awaited] = {}
+        self._open: OrderedDict[_Side, tuple[_Awaited, Transaction]] = OrderedDict()
         self._flows: dict[int, None] = {}
         self.held = _Either(self.held, self._flows)
 
@@ -64,15 +72,15 @@ class BodyTracker(PairTracker):
             yield from self._more(where, unit)
             return
         yield from self._let_go(where)
-        beginning = _awaited(unit)
+        awaited = _awaited(unit)
         if unit.role is Role.REQUEST:
             self._asking.pop(where, None)
-            if beginning is not None:
-                self._asking[where] = beginning
+            if awaited is not None:
+                self._asking[where] = awaited
                 self._flows[flow.uid] = None
         for transaction in super().add(unit):
-            if beginning is not None and transaction.response is unit and not self._bodiless(transaction):
-                self._open[where] = beginning, transaction
+            if awaited is not None and transaction.response is unit and not _bodiless(transaction):
+                self._open[where] = awaited, transaction
                 self._flows[flow.uid] = None
             else:
                 yield transaction
@@ -80,20 +88,13 @@ class BodyTracker(PairTracker):
     def _more(self, where: _Side, unit: Unit) -> Iterator[Transaction]:
         """Take a part of a body in."""
         known = self._open.get(where)
-        beginning = known[0] if known else self._asking.get(where)
-        if beginning is None:
+        awaited = known[0] if known else self._asking.get(where)
+        if awaited is None:
             return
-        if unit.place.hole:
-            beginning.stop()
-        else:
-            beginning.take(unit.extra)
-        if not beginning.awaited:
+        awaited.take(unit)
+        if not awaited.beginning.awaited:
             self._asking.pop(where, None)
             yield from self._let_go(where)
-
-    def _bodiless(self, transaction: Transaction) -> bool:
-        request = transaction.request
-        return request is not None and request.fields.get("http.request.method") in ("HEAD", "CONNECT")
 
     def _let_go(self, where: _Side) -> Iterator[Transaction]:
         known = self._open.pop(where, None)
@@ -121,16 +122,81 @@ class BodyTracker(PairTracker):
         yield from super().close()
 
 
-def _awaited(unit: Unit) -> Beginning | None:
-    """What there is of a message's body, if more of it may come; the unit has it from now on."""
-    interim, state = unit.extra or (False, None)
-    if state is None:
+class _Awaited:
+    """A body that is being put together: where its bytes go, and at which sequence number the next of them stand."""
+
+    __slots__ = ("_next", "beginning", "head")
+
+    def __init__(self, head: Place, beginning: Beginning) -> None:
+        self.head, self.beginning = head, beginning
+        self._next = -1
+
+    def take(self, unit: Unit) -> None:
+        """Take a piece that follows what is there; with any other the body is over as far as it can be shown."""
+        data, begin, end = unit.extra
+        if self._next < 0:  # it stands in the head's packet, or right after it; a SYN counts as a byte
+            follows = (begin - self.head.sequence) & _MASK <= self.head.length + 1
+        else:
+            follows = begin == self._next
+        if follows and not unit.place.hole:
+            self._next = end
+            self.beginning.take(data)
+        elif self._next < 0 or (begin - self._next) & _MASK < _HALF:
+            self.beginning.stop()
+
+
+def _awaited(unit: Unit) -> _Awaited | None:
+    """The body that belongs to a head, if there is one; it is the unit's from now on."""
+    interim, known = unit.extra or (False, None)
+    if known is None:
         return None
-    beginning = resumed(state)
+    beginning = Beginning(*known)
     unit.extra = interim, beginning
-    return beginning
+    return _Awaited(unit.place, beginning)
 
 
-def tracker_of(decoder: Decoder) -> Tracker:
-    """The tracker for a decoder: by its dataset's kind of transaction, or one that puts bodies together."""
-    return BodyTracker(decoder) if decoder.bodies else tracker_for(decoder)
+def _bodiless(transaction: Transaction) -> bool:
+    """Whether a response has no body whatever its head says (RFC 9112, section 6.3)."""
+    request = transaction.request
+    return request is not None and request.fields.get("http.request.method") in ("HEAD", "CONNECT")
+
+
+def pieces(batch: Batch, path: str) -> list[tuple[int, Unit]]:
+    """The first bytes of HTTP bodies in a batch, each with the index of the packet after the one it was in.
+
+    `extra` is the bytes, and the sequence numbers of the first of them and of what follows the segment.
+    """
+    facts, block = batch.facts, batch.block
+    found = []
+    for index in np.flatnonzero(facts["content"]).tolist():
+        fact = facts[index]
+        offset = int(fact["content"]) - 1
+        start = int(fact["payload"]) + offset
+        size = min(int(fact["length"]) - offset, int(block.captured[index]) - start, _PIECE)
+        if size <= 0:
+            continue
+        first = int(block.offset[index]) + start
+        sequence = int(fact["sequence"]) + (int(fact["tcp_flags"]) >> 1 & 1)
+        place = Place(
+            block.first_frame + index,
+            int(block.time_ns[index]),
+            batch.flow(index),
+            bool(fact["forward"]),
+            int(fact["length"]),
+            block.interfaces[int(block.interface[index])].name,
+            path,
+            int(fact["sequence"]),
+            int(fact["acknowledgement"]),
+        )
+        said = (
+            block.buffer[first : first + size].tobytes(),
+            (sequence + offset) & _MASK,
+            (sequence + int(fact["length"])) & _MASK,
+        )
+        found.append((index + 1, Unit(Role.PART, {}, place, "http", extra=said)))
+    return found
+
+
+def tracker_of(decoder: Decoder, *, bodies: bool) -> Tracker:
+    """The tracker for a decoder: by its dataset's kind of transaction, or one that puts `bodies` together."""
+    return BodyTracker(decoder) if bodies and decoder.bodies else tracker_for(decoder)

@@ -43,7 +43,7 @@ class EventBuilder:
         content: Container[str] | None = None,
     ) -> None:
         self._namespace, self._secrets = namespace, secrets
-        self._unshown = _unshown(content)
+        self._content, self._unshown = content, _unshown(content)
         self._derivation = Derivation(maxmind)
         self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
@@ -51,6 +51,10 @@ class EventBuilder:
         self._flow = datasets()["flow"]
         self._credentials = datasets()["credentials"]
         self._related_in: dict[str, dict[str, str]] = {}
+
+    def shows(self, content: str) -> bool:
+        """Whether events show content of a kind."""
+        return self._content is None or content in self._content
 
     def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
         """The event of a transaction."""

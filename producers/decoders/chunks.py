@@ -1,7 +1,5 @@
 """The first bytes of an HTTP/1 body, from the segments they come in, without the chunked coding (RFC 9112, section 7.1)."""
 
-from typing import Any
-
 from producers.decoders.content import CONTENT
 
 _MAX_LINE = 256
@@ -11,45 +9,37 @@ _SIZE, _DATA, _END = 0, 1, 2
 class Beginning:
     """The beginning of a body: `data`; `awaited` while more of it, up to CONTENT bytes, may come.
 
-    `length` is the body's, None where only its end or its coding tells.
+    `length` is the body's, None where only its end or its coding tells; `shown` stands for its bytes as long as none
+    were taken.
     """
 
-    __slots__ = ("_at", "_left", "_line", "awaited", "chunked", "data", "length")
+    __slots__ = ("_at", "_left", "_line", "_taken", "awaited", "chunked", "data", "length")
 
-    def __init__(self, length: int | None = None, *, chunked: bool = False) -> None:
-        self.data = bytearray()
+    def __init__(self, length: int | None = None, chunked: bool = False, shown: bytes = b"") -> None:  # noqa: FBT001, FBT002  # as units carry it
+        self.data = bytearray(shown[:CONTENT])
         self.length = None if chunked else length
         self.chunked = chunked
         self.awaited = True
+        self._taken = False
         self._at, self._left, self._line = _SIZE, 0, bytearray()
-        self._judge()
 
     def take(self, data: bytes) -> None:
         """Take the body's next bytes as they were sent."""
         if not self.awaited:
             return
+        if not self._taken:
+            self._taken = True
+            self.data.clear()
         if self.chunked:
             self._take_chunks(memoryview(data))
         else:
             self._append(data)
-        self._judge()
-
-    def take_decoded(self, data: bytes, left: int) -> None:
-        """Take bytes without the chunked coding; `left` more are to come of the last chunk, -1: the body is whole."""
-        self._append(data)
-        if left < 0:
+        if len(self.data) >= CONTENT or (self.length is not None and len(self.data) >= self.length):
             self.stop()
-            return
-        self._at, self._left = (_DATA, left) if left else (_END, 0)
-        self._judge()
 
     def stop(self) -> None:
         """Nothing more comes, or what comes does not follow what is there."""
         self.awaited = False
-
-    def state(self) -> tuple[object, ...]:
-        """All of it as plain values, for `resumed`."""
-        return bytes(self.data), self.length, self.chunked, self._at, self._left, bytes(self._line)
 
     @property
     def truncated(self) -> bool:
@@ -61,10 +51,6 @@ class Beginning:
         if self.length is not None:
             room = min(room, self.length - len(self.data))
         self.data += data[: max(room, 0)]
-
-    def _judge(self) -> None:
-        if len(self.data) >= CONTENT or (self.length is not None and len(self.data) >= self.length):
-            self.stop()
 
     def _take_chunks(self, data: memoryview) -> None:
         while data and self.awaited and len(self.data) < CONTENT:
@@ -97,16 +83,6 @@ class Beginning:
         if size <= 0:
             self.stop()
         self._at, self._left = _DATA, size
-
-
-def resumed(state: tuple[Any, ...]) -> Beginning:
-    """The beginning of a body whose state was taken in another process."""
-    data, length, chunked, at, left, line = state
-    beginning = Beginning(length, chunked=chunked)
-    beginning.data += data
-    beginning._at, beginning._left = at, left  # noqa: SLF001  # its own module
-    beginning._line += line  # noqa: SLF001  # likewise
-    return beginning
 
 
 def _line(data: memoryview) -> tuple[bytes, bool, memoryview]:

@@ -18,7 +18,9 @@ _LEAST_TEXT = 0.85  # of a text, so many characters are printable
 _SECRET_FIELDS = {"authorization", "proxy-authorization"}
 _COOKIE_FIELDS = {"cookie", "set-cookie", "cookie2", "set-cookie2"}
 # Fields that have a key and nothing else in them.
-_KEY_FIELD = re.compile(r"(?:api|access|auth|csrf|xsrf|session|secret|private)[_-]?(?:key|token|id|secret)$|^token$")
+_KEY_FIELD = re.compile(
+    r"(?:api|access|auth|csrf|xsrf|session|secret|private)[_-]?(?:key|token|id|secret)$|^token$"
+)
 # What no credential of RFC 9110 (section 11.4) and no session has in it, and attacks have: JNDI look-ups and other
 # expressions, paths upwards, markup, shell functions (Shellshock).
 _TELLING = re.compile(r"[$%#]\{|\.\./|\.\.\\|<[\w!/?%]|\(\)\s*\{|`|\$\(")
@@ -31,16 +33,17 @@ _USER = re.compile(
     r"(?:.*[\W_])?(?:user(?:[_-]?(?:name|id))?|login(?:[_-]?name)?|uname|usr|log|uid|account|e?mail|benutzer(?:name)?)\]?",
     re.IGNORECASE,
 )
-_ONLY_PASSWORD = re.compile(r"(?:.*[\W_])?(?:passw(?:or)?d|passwort|passphrase|passcode|pass|pwd|pw|psw)\]?", re.IGNORECASE)
+_ONLY_PASSWORD = re.compile(
+    r"(?:.*[\W_])?(?:passw(?:or)?d|passwort|passphrase|passcode|pass|pwd|pw|psw)\]?", re.IGNORECASE
+)
 _IN_FORM = re.compile(rf"(?P<lead>(?:^|[&;?\n])(?P<name>{_PASSWORD})=)(?P<value>[^&\r\n]*)", re.IGNORECASE)
 _IN_JSON = re.compile(
     rf'(?P<lead>"(?P<name>{_PASSWORD})"\s*:\s*)(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|[\w.+-]+)', re.IGNORECASE
 )
-_IN_XML = re.compile(
-    rf"(?P<lead><(?P<name>{_PASSWORD})(?:\s[^<>]*)?>)(?P<value>[^<]*)", re.IGNORECASE
-)
+_IN_XML = re.compile(rf"(?P<lead><(?P<name>{_PASSWORD})(?:\s[^<>]*)?>)(?P<value>[^<]*)", re.IGNORECASE)
 _IN_PART = re.compile(
-    rf'(?P<lead>name="(?P<name>{_PASSWORD})"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)(?P<value>[^\r\n]*)', re.IGNORECASE
+    rf'(?P<lead>name="(?P<name>{_PASSWORD})"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)(?P<value>[^\r\n]*)',
+    re.IGNORECASE,
 )
 _PAIR_OF_JSON = re.compile(r'"((?:[^"\\]|\\.){1,64})"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _FORM = "application/x-www-form-urlencoded"
@@ -140,7 +143,9 @@ def _cookie(text: str) -> str:
     name, found, value = text.partition("=")
     if _TELLING.search(text) or _TELLING.search(unquote_plus(text)):
         return text
-    return f"{name}={REDACTED}" if found and value.strip() else text if found or not name.strip() else REDACTED
+    return (
+        f"{name}={REDACTED}" if found and value.strip() else text if found or not name.strip() else REDACTED
+    )
 
 
 def _cut(text: str, at: str) -> tuple[str, str]:
@@ -170,4 +175,6 @@ def _text(data: bytes) -> str | None:
 
 def _escaped(data: bytes) -> str:
     """Bytes with all that is no printable ASCII as `\\xNN`."""
-    return "".join(chr(byte) if 32 <= byte < 127 or byte in (9, 10, 13) else f"\\x{byte:02x}" for byte in data)
+    return "".join(
+        chr(byte) if 32 <= byte < 127 or byte in (9, 10, 13) else f"\\x{byte:02x}" for byte in data
+    )

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from producers.decoders.authorization import authorization, user_info
 from producers.decoders.base import Decoder
-from producers.decoders.chunks import Beginning, resumed
+from producers.decoders.chunks import Beginning
 from producers.decoders.content import CONTENT, body_of, fields_of, header_names
 from producers.decoders.convert import ip, number
 from producers.decoders.datasets.http2 import Head, Heads
@@ -81,8 +81,8 @@ class Target(NamedTuple):
 class HttpDecoder(Decoder):
     """Units of messages. Responses meet requests in order (RFC 9112, section 9.3.2), or by stream.
 
-    `extra` of a head is whether its response is an interim one, and the state of its body if more of it may come; of
-    what follows a head, the bytes of the body as they were sent.
+    `extra` is whether a response is an interim one, and what is known of a body: its length, whether it is chunked, and
+    what tshark shows of it, which may be less than there is.
     """
 
     bodies = True
@@ -108,12 +108,11 @@ class HttpDecoder(Decoder):
                 "http.request.line",
                 "http.response.line",
                 "http.file_data",
-                "data.data",
             }
         )
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
-        """One unit per message head, one for a piece of a body that follows; trailers are none."""
+        """One unit per message head; continuation data and trailers are none."""
         if protocol == "http2":
             for head in self._heads.read(layer, place):
                 yield from self._stream(head)
@@ -127,10 +126,6 @@ class HttpDecoder(Decoder):
                 unit.fields.pop("http.version", None)
             _read_body(unit, columns)
             yield unit
-            return
-        piece = _carried(columns)
-        if piece:
-            yield Unit(Role.PART, {}, place, "http", extra=piece)
 
     def interim(self, response: Unit) -> bool:
         """Whether a final response is still to come for the same request."""
@@ -139,12 +134,9 @@ class HttpDecoder(Decoder):
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Add the beginnings of bodies; a response to HEAD has none, whatever its head says (RFC 9110, section 9.3.2)."""
         for unit in (request, response):
-            if unit is not None and unit.extra[1] is not None:
-                state = unit.extra[1]
-                beginning = state if isinstance(state, Beginning) else resumed(state)
-                before = len(unit.fields)
-                _show_body(unit, beginning)
-                fields.update(list(unit.fields.items())[before:])
+            known = unit.extra[1] if unit is not None else None
+            if unit is not None and known is not None:
+                fields.update(_shown_body(unit, known if isinstance(known, Beginning) else Beginning(*known)))
         if request is None or response is None:
             return
         if fields.get("http.request.method") == "HEAD":
@@ -222,48 +214,32 @@ def _read_fields(unit: Unit, columns: Columns) -> None:
             fields.setdefault(f"http.{side}.headers.{name}", value)
 
 
-def _carried(columns: Columns) -> bytes:
-    """What a segment has of a body; beyond ASCII tshark shows only bytes of what it does not know."""
-    if "data.data" in columns:
-        digits = "".join(columns["data.data"])[: 3 * CONTENT].replace(":", "")
-        return bytes.fromhex(digits[: len(digits) & ~1])
-    return _first(columns, "http.file_data").encode()
-
-
 def _read_body(unit: Unit, columns: Columns) -> None:
-    """Show of a body what its head's segment has, or begin to put it together where more is to come."""
-    side = unit.role.name.lower()
+    """Say in `extra` what is known of a message's body, if it has one (RFC 9112, section 6.3)."""
+    is_request = unit.role is Role.REQUEST
     code = unit.fields.get("http.response.status_code", 0)
     if unit.extra[0] or code == _UPGRADED or code in _BODILESS:
         return
     length = number(_first(columns, "http.content_length_header"))
+    length = length if length is None or length >= 0 else None
     chunked = "chunked" in _first(columns, "http.transfer_encoding").lower()
-    if not chunked and (length == 0 or (length is None and side == "request")):
-        return
-    beginning = Beginning(length if length is not None and length > 0 else None, chunked=chunked)
-    sizes = [number(text) or 0 for text in columns.get("http.chunk_size", [])]
-    if sizes:
-        text = _first(columns, "http.file_data")
-        left = -1 if sizes[-1] == 0 else max(sum(sizes) - len(text), 0)
-        beginning.take_decoded(text.encode()[:CONTENT], left)
-    else:
-        beginning.take(_carried(columns))
-    if beginning.awaited:
-        unit.extra = unit.extra[0], beginning.state()
-    else:
-        _show_body(unit, beginning)
+    if chunked or length or (length is None and not is_request):
+        shown = "" if chunked and "http.chunk_size" not in columns else _first(columns, "http.file_data")
+        unit.extra = unit.extra[0], (length, chunked, shown.encode()[:CONTENT])
 
 
-def _show_body(unit: Unit, beginning: Beginning) -> None:
-    """Add the beginning of a body to a unit, and the credentials in it."""
+def _shown_body(unit: Unit, beginning: Beginning) -> dict[str, Any]:
+    """The fields that show the beginning of a body; the unit gets the credentials in it."""
     side = unit.role.name.lower()
     media_type = unit.fields.get(f"http.{side}.mime_type", "")
     body = body_of(bytes(beginning.data), media_type, sent_by_client=unit.role is Role.REQUEST)
-    if body.text:
-        unit.fields[f"http.{side}.body.content"] = body.text
-        if beginning.truncated:
-            unit.fields[f"netflight.http.{side}.body.truncated"] = True
     unit.credentials.extend(body.credentials)
+    if not body.text:
+        return {}
+    fields: dict[str, Any] = {f"http.{side}.body.content": body.text}
+    if beginning.truncated:
+        fields[f"netflight.http.{side}.body.truncated"] = True
+    return fields
 
 
 def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> None:

@@ -82,6 +82,7 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     flow, fact = flows[slot], facts[index]
     length = number(fact.length)
     fact.signature = flow.signature
+    fact.content = 0
     if length <= 0:
         fact.part = _NONE
         return
@@ -95,7 +96,10 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
         fact.part = quiet_part(flows, slot)
         return
     if fact.protocol == _TCP:
+        flow.phase_content = -1
         fact.part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
+        if flow.phase_content >= 0 and flow.signature == _HTTP:
+            fact.content = flow.phase_content - start + 1
     else:
         fact.part = read_datagram(flows, slot, facts, index, buffer, number(start), available)
     if flow.signature != _NO_SIGNATURE:  # what opens a tunnel still is what it was
@@ -149,11 +153,12 @@ def _read_segment(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     bulk = _BODY if signature == _HTTP else _ENCRYPTED
     restarts = gap >= 0 and flow.phase_state[side] == BULK and _restarts(signature, buffer, start, available)
     if not restarts and gap >= 0 and flow.phase_state[side] == BULK and gap + length <= flow.phase_left[side]:
-        begins = signature == _HTTP and flow.phase_run[side] < CONTENT
+        if flow.phase_run[side] < CONTENT:
+            flow.phase_content = start
         _advance(flow, side, sequence, gap + length, length)
         if signature == _HTTP:
             end_body(flow, side)
-        return _HEAD if begins else bulk
+        return bulk
     return _follow(flows, slot, side, sequence, gap, restarts, buffer, start, available, length)
 
 
