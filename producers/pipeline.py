@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from producers.decoders.bodies import pieces, tracker_of
+from producers.decoders import beside
+from producers.decoders.bodies import tracker_of
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
@@ -168,11 +169,13 @@ class Pipeline:
         records: list[tuple[int, FlowRecord | Found | Unit]] = list(batch.records)
         files = self._files.read(batch) if self._files is not None else []
         faulty = np.flatnonzero(batch.facts["kind"] == Kind.MALFORMED).tolist()
-        bodies = pieces(batch, self._source.path) if self._bodies else []
-        if not files and not faulty and not bodies:
+        known = beside.bodies(batch, self._source.path) if self._bodies else []
+        if "ssh" in self._trackers:
+            known += beside.encrypted(batch, self._source.path)
+        if not files and not faulty and not known:
             return records
         units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
-        return sorted([*bodies, *files, *units, *records], key=itemgetter(0))
+        return sorted([*known, *files, *units, *records], key=itemgetter(0))
 
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
@@ -211,7 +214,7 @@ class Pipeline:
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
             elif isinstance(item, Unit):
-                self._add(self._trackers["http" if item.role is Role.PART else "anomaly"], item)
+                self._add(self._trackers[item.protocol if item.role is Role.PART else "anomaly"], item)
             elif isinstance(item, Found):
                 units = units_of(item, self._source.path)
                 self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))

@@ -7,20 +7,16 @@ follows, but no longer than `HOLD_SECONDS` of packet time. A request's are added
 from collections import OrderedDict
 from collections.abc import Container, Iterator
 
-import numpy as np
-
 from producers.decoders.base import Decoder
 from producers.decoders.chunks import Beginning
-from producers.decoders.content import CONTENT
 from producers.decoders.transactions import NEVER, PairTracker, Tracker, Transaction, tracker_for
 from producers.decoders.unit import Place, Role, Unit
-from producers.engine.model import Batch, Flow
+from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
 
 HOLD_SECONDS = 5.0
 _HOLD_NS = int(HOLD_SECONDS * NANOSECONDS)
 _MASK, _HALF = 0xFFFFFFFF, 1 << 31
-_PIECE = CONTENT + 256  # bytes of a segment that are looked at; beside the content there may be chunk sizes
 
 _Side = tuple[int, bool]
 """A flow's uid and a direction."""
@@ -39,7 +35,7 @@ class _Either:
 class BodyTracker(PairTracker):
     """Pairs whose units say in `extra` that a body belongs to them.
 
-    Its bytes come in units of their own (`pieces`), each after the units of the packet that it was in.
+    Its bytes come in units of their own (`beside.bodies`), each after the units of the packet that it was in.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -134,10 +130,9 @@ class _Awaited:
     def take(self, unit: Unit) -> None:
         """Take a piece that follows what is there; with any other the body is over as far as it can be shown."""
         data, begin, end = unit.extra
-        if self._next < 0:  # it stands in the head's packet, or right after it; a SYN counts as a byte
-            follows = (begin - self.head.sequence) & _MASK <= self.head.length + 1
-        else:
-            follows = begin == self._next
+        # The first stands in the head's packet, or right after it; a SYN counts as a byte.
+        first = self._next < 0 and (begin - self.head.sequence) & _MASK <= self.head.length + 1
+        follows = first or begin == self._next
         if follows and not unit.place.hole:
             self._next = end
             self.beginning.take(data)
@@ -159,42 +154,6 @@ def _bodiless(transaction: Transaction) -> bool:
     """Whether a response has no body whatever its head says (RFC 9112, section 6.3)."""
     request = transaction.request
     return request is not None and request.fields.get("http.request.method") in ("HEAD", "CONNECT")
-
-
-def pieces(batch: Batch, path: str) -> list[tuple[int, Unit]]:
-    """The first bytes of HTTP bodies in a batch, each with the index of the packet after the one it was in.
-
-    `extra` is the bytes, and the sequence numbers of the first of them and of what follows the segment.
-    """
-    facts, block = batch.facts, batch.block
-    found = []
-    for index in np.flatnonzero(facts["content"]).tolist():
-        fact = facts[index]
-        offset = int(fact["content"]) - 1
-        start = int(fact["payload"]) + offset
-        size = min(int(fact["length"]) - offset, int(block.captured[index]) - start, _PIECE)
-        if size <= 0:
-            continue
-        first = int(block.offset[index]) + start
-        sequence = int(fact["sequence"]) + (int(fact["tcp_flags"]) >> 1 & 1)
-        place = Place(
-            block.first_frame + index,
-            int(block.time_ns[index]),
-            batch.flow(index),
-            bool(fact["forward"]),
-            int(fact["length"]),
-            block.interfaces[int(block.interface[index])].name,
-            path,
-            int(fact["sequence"]),
-            int(fact["acknowledgement"]),
-        )
-        said = (
-            block.buffer[first : first + size].tobytes(),
-            (sequence + offset) & _MASK,
-            (sequence + int(fact["length"])) & _MASK,
-        )
-        found.append((index + 1, Unit(Role.PART, {}, place, "http", extra=said)))
-    return found
 
 
 def tracker_of(decoder: Decoder, *, bodies: bool) -> Tracker:

@@ -32,7 +32,7 @@ class EventBuilder:
     fields that show content, those of the kinds in `content` are kept, or all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what an operator sets, each named
         self,
         namespace: str,
         sensor: str,

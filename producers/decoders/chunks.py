@@ -1,4 +1,4 @@
-"""The first bytes of an HTTP/1 body, from the segments they come in, without the chunked coding (RFC 9112, section 7.1)."""
+"""The first bytes of an HTTP/1 body, out of segments and the chunked coding (RFC 9112, section 7.1)."""
 
 from producers.decoders.content import CONTENT
 

@@ -25,7 +25,7 @@ _KEY_FIELD = re.compile(
 # expressions, paths upwards, markup, shell functions (Shellshock).
 _TELLING = re.compile(r"[$%#]\{|\.\./|\.\.\\|<[\w!/?%]|\(\)\s*\{|`|\$\(")
 
-_PASSWORD = (
+_GUARDED = (
     r"[\w.:\-\[\]$]{0,64}?(?:passw(?:or)?d|passwort|passphrase|passcode|passwd|pass|pwd|pw|psw|secret|token|api[_-]?key|credential)"
     r"(?:[_\-.]?(?:\d{1,2}|confirm(?:ation)?|repeat|again|new|old|value|text))?\]?"
 )
@@ -36,13 +36,13 @@ _USER = re.compile(
 _ONLY_PASSWORD = re.compile(
     r"(?:.*[\W_])?(?:passw(?:or)?d|passwort|passphrase|passcode|pass|pwd|pw|psw)\]?", re.IGNORECASE
 )
-_IN_FORM = re.compile(rf"(?P<lead>(?:^|[&;?\n])(?P<name>{_PASSWORD})=)(?P<value>[^&\r\n]*)", re.IGNORECASE)
+_IN_FORM = re.compile(rf"(?P<lead>(?:^|[&;?\n])(?P<name>{_GUARDED})=)(?P<value>[^&\r\n]*)", re.IGNORECASE)
 _IN_JSON = re.compile(
-    rf'(?P<lead>"(?P<name>{_PASSWORD})"\s*:\s*)(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|[\w.+-]+)', re.IGNORECASE
+    rf'(?P<lead>"(?P<name>{_GUARDED})"\s*:\s*)(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|[\w.+-]+)', re.IGNORECASE
 )
-_IN_XML = re.compile(rf"(?P<lead><(?P<name>{_PASSWORD})(?:\s[^<>]*)?>)(?P<value>[^<]*)", re.IGNORECASE)
+_IN_XML = re.compile(rf"(?P<lead><(?P<name>{_GUARDED})(?:\s[^<>]*)?>)(?P<value>[^<]*)", re.IGNORECASE)
 _IN_PART = re.compile(
-    rf'(?P<lead>name="(?P<name>{_PASSWORD})"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)(?P<value>[^\r\n]*)',
+    rf'(?P<lead>name="(?P<name>{_GUARDED})"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)(?P<value>[^\r\n]*)',
     re.IGNORECASE,
 )
 _PAIR_OF_JSON = re.compile(r'"((?:[^"\\]|\\.){1,64})"\s*:\s*"((?:[^"\\]|\\.)*)"')
@@ -98,7 +98,7 @@ def body_of(data: bytes, media_type: str, *, sent_by_client: bool) -> Body:
     if text is None:
         if not sent_by_client or media_type.startswith(_UNSHOWN):
             return Body("")
-        return Body(_escaped(data[:_BINARY]))
+        return Body(escaped(data[:_BINARY]))
     if not sent_by_client or not text:
         return Body(redacted_body(text))
     return Body(redacted_body(text), tuple(logins(text, media_type)))
@@ -169,12 +169,12 @@ def _text(data: bytes) -> str | None:
     if good < _LEAST_TEXT * len(text):
         return None
     if "\ufffd" in text and b"\xef\xbf\xbd" not in data:
-        return _escaped(data)
+        return escaped(data)
     return "".join(each if each >= " " or each in "\t\r\n" else f"\\x{ord(each):02x}" for each in text)
 
 
-def _escaped(data: bytes) -> str:
-    """Bytes with all that is no printable ASCII as `\\xNN`."""
+def escaped(data: bytes) -> str:
+    r"""Bytes as a text, with all that is no printable ASCII as `\xNN`."""
     return "".join(
         chr(byte) if 32 <= byte < 127 or byte in (9, 10, 13) else f"\\x{byte:02x}" for byte in data
     )

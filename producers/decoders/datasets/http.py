@@ -132,7 +132,7 @@ class HttpDecoder(Decoder):
         return bool(response.extra[0])
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
-        """Add the beginnings of bodies; a response to HEAD has none, whatever its head says (RFC 9110, section 9.3.2)."""
+        """Add the beginnings of bodies; a response to HEAD has none whatever it says (RFC 9110, section 9.3.2)."""
         for unit in (request, response):
             known = unit.extra[1] if unit is not None else None
             if unit is not None and known is not None:
