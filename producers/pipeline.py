@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from producers.decoders import beside
+from producers.decoders.bodies import tracker_of
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
@@ -22,8 +24,8 @@ from producers.decoders.places import Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
-from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
-from producers.decoders.unit import Place, Unit
+from producers.decoders.transactions import NEVER, Tracker, Transaction
+from producers.decoders.unit import Place, Role, Unit
 from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.files.connections import Found
@@ -74,7 +76,10 @@ class Pipeline:
         self._builder, self._emit, self._telemetry, self._recorder = builder, emit, telemetry, recorder
         self._files = files
         self._queue: deque[Waiting | FlowRecord | Found | Unit] = deque()
-        self._trackers: dict[str, Tracker] = {d.dataset.name: tracker_for(d) for d in plan.decoders}
+        self._trackers: dict[str, Tracker] = {
+            d.dataset.name: tracker_of(d, bodies=builder.shows("http_bodies")) for d in plan.decoders
+        }
+        self._bodies = builder.shows("http_bodies") and "http" in self._trackers
         self._by_number = list(self._trackers.values())
         self._used: list[Tracker] = []  # those of datasets that the source has, in the datasets' order
         for decoder in plan.decoders:
@@ -168,10 +173,13 @@ class Pipeline:
         records: list[tuple[int, FlowRecord | Found | Unit]] = list(batch.records)
         files = self._files.read(batch) if self._files is not None else []
         faulty = np.flatnonzero(batch.facts["kind"] == Kind.MALFORMED).tolist()
-        if not files and not faulty:
+        known = beside.bodies(batch, self._source.path) if self._bodies else []
+        if "ssh" in self._trackers:
+            known += beside.encrypted(batch, self._source.path)
+        if not files and not faulty and not known:
             return records
         units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
-        return sorted([*files, *units, *records], key=itemgetter(0))
+        return sorted([*known, *files, *units, *records], key=itemgetter(0))
 
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
@@ -212,7 +220,7 @@ class Pipeline:
             if isinstance(item, FlowRecord):
                 self._tell_flow(item)
             elif isinstance(item, Unit):
-                self._add(self._trackers["anomaly"], item)
+                self._add(self._trackers[item.protocol if item.role is Role.PART else "anomaly"], item)
             elif isinstance(item, Found):
                 units = units_of(item, self._source.path)
                 self._emit_event(self._builder.notice("file", units, forward=item.file.client_first))
@@ -318,6 +326,14 @@ class Pipeline:
                 self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
                 self._emit_event(event)
+                self._show_all(transaction)
+
+    def _show_all(self, transaction: Transaction) -> None:
+        """Tell of the credentials that a transaction shows only when it is complete."""
+        for unit in transaction.units:
+            if unit.credentials and unit.place.flow is not None:
+                for credentials in unit.credentials:
+                    self._show(unit, credentials)
 
     def _emit_event(self, event: Event) -> None:
         self._telemetry.count("events", event["event"]["dataset"])

@@ -201,6 +201,7 @@ class Runner:
                 settings.local_networks,
                 secrets=settings.decode.secrets,
                 maxmind=settings.decode.maxmind,
+                content=settings.decode.content,
             ),
             emit=self.emit,
             telemetry=self.telemetry,

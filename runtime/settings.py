@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
@@ -131,13 +131,19 @@ class RecorderSettings(_Section):
     margin: float = Field(default=300.0, ge=0)
 
 
+Content = Literal["http_bodies", "http_headers", "icmp_payload"]
+"""Kinds of content that events show, as fields of datasets name them in `content:`."""
+
+
 class DecodeSettings(_Section):
     """What events tell. `secrets`: passwords and the like that packets show in clear, which are redacted otherwise.
 
-    `maxmind`: databases of the MaxMind DB format, for geo.* and as.* of both sides.
+    `maxmind`: databases of the MaxMind DB format, for geo.* and as.* of both sides. `content`: which kinds of content
+    events show, of those that a dataset's fields name in `content:`.
     """
 
     secrets: bool = False
+    content: list[Content] = Field(default_factory=lambda: [*get_args(Content)])
     maxmind: list[Path] = Field(default_factory=list)
 
 

@@ -53,7 +53,8 @@ class FieldSpec(_Strict):
     `convert` names a converter in producers/decoders/convert.py; `names` says what numbers (1 and 0 for true and
     false) mean, and needs none. `array` says that every occurrence is kept, each value once with `distinct`.
     `related` puts the value into related.*, too, or with `none` keeps it out; addresses go there by their type, and
-    what has the name of a host, user or hash by that (schemas/related.py).
+    what has the name of a host, user or hash by that (schemas/related.py). `content`: what kind of content it shows,
+    which the operator can leave out (`decode.content`).
     """
 
     type: FieldType
@@ -66,6 +67,7 @@ class FieldSpec(_Strict):
     names: dict[int, str] = Field(default_factory=dict)
     of: Of = Of.ANY
     related: Literal["", "none", "hosts", "user", "hash"] = ""
+    content: Literal["", "http_bodies", "http_headers", "icmp_payload"] = ""
 
     @model_validator(mode="before")
     @classmethod

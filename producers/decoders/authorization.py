@@ -29,8 +29,7 @@ class Authorization(NamedTuple):
 
 def authorization(text: str, *, proxy: bool = False) -> Authorization:
     """What the value of an Authorization or Proxy-Authorization field tells; nothing of schemes that are not known."""
-    word, _, rest = text.strip().partition(" ")
-    scheme = _SCHEMES.get(word.lower(), "")
+    scheme, rest = scheme_of(text), text.strip().partition(" ")[2]
     if scheme == "Basic":
         user, secret = _basic(rest.strip()[:_MAX])
         mechanism = "Proxy Basic" if proxy else scheme
@@ -40,6 +39,11 @@ def authorization(text: str, *, proxy: bool = False) -> Authorization:
         named = _USERNAME.search(rest[:_MAX])
         return Authorization(scheme, named[1].replace('\\"', '"') if named else "")
     return Authorization(scheme)
+
+
+def scheme_of(text: str) -> str:
+    """The scheme of an Authorization field's value by its registered name; empty where it is not known."""
+    return _SCHEMES.get(text.strip().partition(" ")[0].lower(), "")
 
 
 def _basic(text: str) -> tuple[str, str]:

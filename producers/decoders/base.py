@@ -33,10 +33,12 @@ class Decoder:
 
     With `any_side` a response may come from the side that sent the request: its key says the side. With
     `units_change` what units tell goes on to change with later packets, so they must be made where they are kept.
+    With `bodies` its messages go on after their heads: `extra` of the units says how (`bodies.BodyTracker`).
     """
 
     any_side: ClassVar[bool] = False
     units_change: ClassVar[bool] = False
+    bodies: ClassVar[bool] = False
 
     def __init__(self, dataset: Dataset) -> None:
         if dataset.transaction is None or dataset.tshark is None:

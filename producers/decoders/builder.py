@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -28,10 +28,11 @@ _COPIES = {"source": "client", "destination": "server"}
 class EventBuilder:
     """Builds events for one sensor and namespace. The same packets give the same event ids.
 
-    With `secrets`, events have the secrets that packets show; `maxmind` are databases of places and networks.
+    With `secrets`, events have the secrets that packets show; `maxmind` are databases of places and networks; of
+    fields that show content, those of the kinds in `content` are kept, or all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what an operator sets, each named
         self,
         namespace: str,
         sensor: str,
@@ -39,14 +40,20 @@ class EventBuilder:
         *,
         secrets: bool = False,
         maxmind: Sequence[Path] = (),
+        content: Container[str] | None = None,
     ) -> None:
         self._namespace, self._secrets = namespace, secrets
+        self._content, self._unshown = content, _unshown(content)
         self._derivation = Derivation(maxmind)
         self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._flow = datasets()["flow"]
         self._credentials = datasets()["credentials"]
+
+    def shows(self, content: str) -> bool:
+        """Whether events show content of a kind."""
+        return self._content is None or content in self._content
 
     def transaction(self, decoder: Decoder, transaction: Transaction) -> Event:
         """The event of a transaction."""
@@ -121,6 +128,8 @@ class EventBuilder:
         cut: list[str] = []
         unread: list[str] = []
         for name, value in fields.items():
+            if name in self._unshown:
+                continue
             if type(value) is str and len(value) <= MAX_TEXT:  # as most are; a Secret is a type of its own
                 if value[:1] == "<" and value in PLACEHOLDERS:
                     unread.append(name)
@@ -236,6 +245,14 @@ class EventBuilder:
         if len(self._ordinals) > _REMEMBERED_ORDINALS:
             self._ordinals.popitem(last=False)
         return ordinal
+
+
+def _unshown(content: Container[str] | None) -> frozenset[str]:
+    """The fields that show content of another kind than those in `content`."""
+    if content is None:
+        return frozenset()
+    specs = (item for dataset in datasets().values() for item in dataset.fields.items())
+    return frozenset(name for name, spec in specs if spec.content and spec.content not in content)
 
 
 def _told(flow: Flow) -> dict[str, Any]:

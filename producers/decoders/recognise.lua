@@ -98,7 +98,7 @@ end)
 local tcp_ports = DissectorTable.get("tcp.port")
 local own_ports = {
   amqp = 5672, bgp = 179, dnp3 = 20000, elasticsearch = 9300, enip = 44818, ftp = 21, git = 9418, iec104 = 2404,
-  imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
+  http = 80, imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
   nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
   rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
 }
@@ -183,6 +183,37 @@ for name, ports in pairs({ smtp = { 25, 587 }, pop3 = { 110 }, imap = { 143 } })
   for _, port in ipairs(ports) do tcp_ports:add(port, layer) end
 end
 
+-- SSH whose server says other lines before its banner (RFC 4253, 4.2): tshark takes them for something encrypted.
+local ssh, ssh_port = tcp_ports:get_dissector(22), 22
+local ssh_lines = Proto("netflight_ssh_lines", "SSH with lines before its banner")
+function ssh_lines.dissector(buffer, pinfo, tree)
+  pinfo.can_desegment = 2
+  local first = buffer:len() > 4 and buffer:raw(0, 4) or ""
+  if pinfo.src_port == ssh_port and first:find("^[\t\r\n -~]+$") and first ~= "SSH-" then
+    local at = buffer:raw(0, math.min(buffer:len(), 4096)):find("\nSSH%-%d")
+    if at then return ssh:call(buffer(at):tvb(), pinfo, tree) + at end
+  end
+  return ssh:call(buffer, pinfo, tree)
+end
+tcp_ports:add(ssh_port, ssh_lines)
+
+-- HTTP/0.9: a request is one line without a version, for whose head tshark would wait. It is shown as it was, with an end.
+local http, http_ports = tcp_ports:get_dissector(80), { 80, 3128, 8080 }
+local old_http = Proto("netflight_http", "HTTP, and HTTP/0.9")
+function old_http.dissector(buffer, pinfo, tree)
+  pinfo.can_desegment = 2
+  local length = buffer:len()
+  if length < 2048 and buffer(0, 1):uint() == 71 and buffer(length - 1, 1):uint() == 10 then
+    local line = buffer:raw():match("^(GET [^ \r\n]+)\r?\n$")
+    if line then
+      http:call(ByteArray.new(line .. "\r\n\r\n", true):tvb("HTTP/0.9"), pinfo, tree)
+      return length
+    end
+  end
+  return http:call(buffer, pinfo, tree)
+end
+for _, port in ipairs(http_ports) do tcp_ports:add(port, old_http) end
+
 -- A proxy's connection is tshark's SOCKS until the proxy has agreed. From then on it is whatever has the port that was asked
 -- for, or else what it begins with: TLS is put together from segments as it should be only where it has the connection.
 local to_proxy, https = tcp_ports:get_dissector(1080), 443
@@ -237,7 +268,8 @@ local texts = {
   { "^AMQP[%z\1\2\3][%z\1][%z\9][%z\1\8\9\10]", "amqp" },
   { "^%*%d+\r\n%$%d+\r\n", "redis" },
   { "^220[ -][^\n]*[Ss][Mm][Tt][Pp]", "smtp", server },
-  { "^SSH%-[12]%.%d+%-", "ssh", either },
+  { "^SSH%-[12]%.%d+%-", "ssh", either }, { "\nSSH%-[12]%.%d+%-", "ssh", server },
+  { "^GET /[^ ]*\r?\n$", "http" },
   { "^CAP LS", "irc" }, { "^CAP REQ :", "irc" },
   { "^JRMI%z[\1\2][KLM]", "rmi" },
   { "^@RSYNCD: %d", "rsync", either },

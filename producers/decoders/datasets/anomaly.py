@@ -1,7 +1,13 @@
 """Anomalies: tshark's expert information of severity error, packets without sound headers, TCP in trouble."""
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import yaml
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
@@ -11,7 +17,7 @@ from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
 from producers.engine.model import Flow
 
-_MALFORMED = 7
+_MALFORMED, _CHECKSUM = 7, 1
 # epan/proto.h, PI_GROUP_MASK: the uppermost byte
 _GROUPS = (
     *("", "checksum", "sequence", "response", "request", "undecoded", "reassemble", "malformed", "debug"),
@@ -42,12 +48,39 @@ class AnomalyDecoder(Decoder):
             "netflight.anomaly.group": _GROUPS[group] if 0 < group < len(_GROUPS) else str(group),
             "netflight.anomaly.message": message,
         }
+        if group == _CHECKSUM or misread(about, message):
+            return
         told = {name: value for name, value in fields.items() if value}
         yield Unit(Role.SINGLE, told, place, about or protocol, key=(about, message))
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002  # the base's
         """How many packets the event stands for."""
         fields["netflight.anomaly.count"] = (request.extra if request is not None else None) or 1
+
+
+class _Misread(NamedTuple):
+    """Messages that are tshark's misunderstanding: of which layers, and by which pattern."""
+
+    protocols: tuple[str, ...]
+    message: re.Pattern[str]
+
+
+@cache
+def _misreadings() -> tuple[_Misread, ...]:
+    text = resources.files("producers.decoders").joinpath("misread.yaml").read_text(encoding="utf-8")
+    return tuple(
+        _Misread(tuple(entry["protocol"]), re.compile(entry.get("message", "")))
+        for entry in yaml.safe_load(text)
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def misread(protocol: str, message: str) -> bool:
+    """Whether an error that tshark reports of a layer is its misunderstanding of ordinary traffic (misread.yaml)."""
+    return any(
+        entry.message.search(message) and any(fnmatchcase(protocol, name) for name in entry.protocols)
+        for entry in _misreadings()
+    )
 
 
 def broken(place: Place) -> Unit:

@@ -8,6 +8,8 @@ from producers.decoders.convert import ip, mac
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
 
+_UNSPECIFIED = ("0.0.0.0",)  # noqa: S104  # compared, not bound
+
 
 class ArpDecoder(Decoder):
     """Units of ARP for IPv4 over Ethernet (RFC 826)."""
@@ -39,6 +41,8 @@ class ArpDecoder(Decoder):
         role = Role.SINGLE if gratuitous else self.role(columns, place) or Role.SINGLE
         fields = self.read(columns, role)
         fields["netflight.arp.gratuitous"] = gratuitous
+        if role is not Role.RESPONSE and sender in _UNSPECIFIED:
+            fields["netflight.arp.probe"] = True
         if role is Role.RESPONSE:
             asker, asked, asker_mac, asked_mac = target, sender, target_mac, sender_mac
             if sender_mac:
@@ -64,7 +68,32 @@ class ArpDecoder(Decoder):
         )
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
-        """Say whether somebody answered, and with which hardware address."""
-        fields["netflight.arp.answered"] = response is not None
+        """Say whether somebody answered, and with which hardware address; a reply that nobody asked for is its sender's.
+
+        Announcements and probes are those of RFC 5227, section 1.1.
+        """
+        fields["netflight.arp.answered"] = request is not None and response is not None
+        alone = None if request is not None and response is not None else request or response
+        unsolicited = alone is not None and alone.fields.get("netflight.arp.opcode") == "reply"
+        fields["netflight.arp.unsolicited"] = unsolicited
         if request is not None:
             fields["netflight.arp.opcode"] = request.fields.get("netflight.arp.opcode", "request")
+        if unsolicited and alone is not None:
+            fields["event.action"] = "arp_unsolicited_reply"
+            alone.status = ""
+            if alone.role is Role.RESPONSE:
+                alone.endpoints = _turned(alone.endpoints)
+        elif fields.get("netflight.arp.probe"):
+            fields["event.action"] = "arp_probe"
+        elif fields["netflight.arp.gratuitous"]:
+            fields["event.action"] = "arp_announcement"
+
+
+def _turned(endpoints: dict[str, str]) -> dict[str, str]:
+    """The endpoints with source and destination the other way round."""
+    other = {"source": "destination", "destination": "source"}
+    turned = {}
+    for key, value in endpoints.items():
+        end, _, name = key.partition(".")
+        turned[f"{other[end]}.{name}"] = value
+    return turned

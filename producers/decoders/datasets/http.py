@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from producers.decoders.authorization import authorization, user_info
 from producers.decoders.base import Decoder
+from producers.decoders.chunks import Beginning
+from producers.decoders.content import CONTENT, body_of, fields_of, header_names
 from producers.decoders.convert import ip, number
 from producers.decoders.datasets.http2 import Head, Heads
 from producers.decoders.secrets import Credentials, Secret
@@ -26,6 +28,7 @@ _COLUMNS = {
     "server": "http.server",
     "location": "http.location",
     "x-forwarded-for": "http.x_forwarded_for",
+    "transfer-encoding": "http.transfer_encoding",
     "authorization": "http.authorization",
     "proxy-authorization": "http.proxy_authorization",
     "host": "http.host",
@@ -39,6 +42,23 @@ _MAY_HAVE_PASSWORDS = (
     "netflight.http.response.location",
 )
 _UPGRADED = 101
+_BODILESS = (204, 304)
+# Header fields that have a field of their own, by side: those that public rules ask for.
+_SHOWN = {
+    "request": frozenset(
+        {
+            *("accept", "accept-encoding", "accept-language", "authorization", "content-type", "cookie"),
+            *("expect", "host", "origin", "range", "soapaction", "upgrade", "x-api-version"),
+            *("x-forwarded-for", "x-requested-with"),
+        }
+    ),
+    "response": frozenset(
+        {
+            *("content-disposition", "content-encoding", "content-type", "server", "set-cookie"),
+            *("transfer-encoding", "via", "www-authenticate", "x-powered-by"),
+        }
+    ),
+}
 _MAX_HOPS = 32
 _H2C = "h2c"
 # Stream 1 of a connection that began as HTTP/1 answers the request that asked for the upgrade (RFC 7540, 3.2).
@@ -59,7 +79,13 @@ class Target(NamedTuple):
 
 
 class HttpDecoder(Decoder):
-    """Units of messages. Responses meet requests in order (RFC 9112, section 9.3.2), or by stream."""
+    """Units of messages. Responses meet requests in order (RFC 9112, section 9.3.2), or by stream.
+
+    `extra` is whether a response is an interim one, and what is known of a body: its length, whether it is chunked, and
+    what tshark shows of it, which may be less than there is.
+    """
+
+    bodies = True
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
@@ -78,6 +104,10 @@ class HttpDecoder(Decoder):
                 "http.authorization",
                 "http.proxy_authorization",
                 "http.upgrade",
+                "http.transfer_encoding",
+                "http.request.line",
+                "http.response.line",
+                "http.file_data",
             }
         )
 
@@ -94,18 +124,24 @@ class HttpDecoder(Decoder):
             unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
             if not version.startswith("HTTP/"):
                 unit.fields.pop("http.version", None)
+            _read_body(unit, columns)
             yield unit
 
     def interim(self, response: Unit) -> bool:
         """Whether a final response is still to come for the same request."""
-        return bool(response.extra)
+        return bool(response.extra[0])
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
-        """A response to HEAD has no body, whatever its head says (RFC 9110, section 9.3.2)."""
+        """Add the beginnings of bodies; a response to HEAD has none whatever it says (RFC 9110, section 9.3.2)."""
+        for unit in (request, response):
+            known = unit.extra[1] if unit is not None else None
+            if unit is not None and known is not None:
+                fields.update(_shown_body(unit, known if isinstance(known, Beginning) else Beginning(*known)))
         if request is None or response is None:
             return
         if fields.get("http.request.method") == "HEAD":
             fields["http.response.body.bytes"] = 0
+            fields.pop("http.response.body.content", None)
         if response.fields.get("http.version") == "2" != fields.get("http.version"):
             fields["http.version"], fields["netflight.http.upgrade"] = "2", _H2C
 
@@ -118,6 +154,10 @@ class HttpDecoder(Decoder):
         place = head.place
         if head.pushed:  # the server says what the client would have asked for (RFC 9113, section 8.4)
             place = place._replace(from_initiator=not place.from_initiator)
+        side = role.name.lower()
+        columns[f"http.{side}.line"] = [
+            f"{name}: {value}" for name, value in headers.items() if not name.startswith(":")
+        ]
         unit = self._unit(columns, role, place, "2", headers.get(":scheme", ""))
         unit.key = () if head.stream == _UPGRADED_STREAM else (str(head.stream),)
         unit.fields["netflight.http.stream"] = head.stream
@@ -133,7 +173,8 @@ class HttpDecoder(Decoder):
         size = _body_size(columns)
         if size is not None:
             fields[f"http.{role.name.lower()}.body.bytes"] = size
-        unit = Unit(role, fields, place, "http")
+        unit = Unit(role, fields, place, "http", extra=(False, None))
+        _read_fields(unit, columns)
         if role is Role.REQUEST:
             _read_target(unit, columns, place, scheme)
             _read_user(unit, columns)
@@ -150,10 +191,55 @@ def _read_response(unit: Unit, columns: Columns) -> None:
     code = fields.get("http.response.status_code", 0)
     upgrade = _first(columns, "http.upgrade").lower() if code == _UPGRADED else ""
     # An interim response (RFC 9110, section 15.2) is followed by the final one, but after 101 by what follows on it.
-    unit.extra = 100 <= code < 200 and (code != _UPGRADED or upgrade == _H2C)
+    unit.extra = 100 <= code < 200 and (code != _UPGRADED or upgrade == _H2C), None
+    if 100 <= code < 200 or code in _BODILESS:  # RFC 9112, section 6.3
+        fields["http.response.body.bytes"] = 0
     unit.status = "Error" if code >= 400 else "OK"
     if upgrade:
         fields["netflight.http.upgrade"] = upgrade
+
+
+def _read_fields(unit: Unit, columns: Columns) -> None:
+    """Read the header fields: all of them, their names, and some each for itself."""
+    side = unit.role.name.lower()
+    lines = columns.get(f"http.{side}.line", [])
+    found = list(fields_of(lines))
+    if not found:
+        return
+    fields, shown = unit.fields, _SHOWN[side]
+    fields[f"netflight.http.{side}.headers"] = [f"{name}: {value}" for name, value in found]
+    fields[f"http.{'client' if side == 'request' else 'server'}_header_names"] = header_names(found)
+    for name, value in found:
+        if name in shown and value:
+            fields.setdefault(f"http.{side}.headers.{name}", value)
+
+
+def _read_body(unit: Unit, columns: Columns) -> None:
+    """Say in `extra` what is known of a message's body, if it has one (RFC 9112, section 6.3)."""
+    is_request = unit.role is Role.REQUEST
+    code = unit.fields.get("http.response.status_code", 0)
+    if unit.extra[0] or code == _UPGRADED or code in _BODILESS:
+        return
+    length = number(_first(columns, "http.content_length_header"))
+    length = length if length is None or length >= 0 else None
+    chunked = "chunked" in _first(columns, "http.transfer_encoding").lower()
+    if chunked or length or (length is None and not is_request):
+        shown = "" if chunked and "http.chunk_size" not in columns else _first(columns, "http.file_data")
+        unit.extra = unit.extra[0], (length, chunked, shown.encode()[:CONTENT])
+
+
+def _shown_body(unit: Unit, beginning: Beginning) -> dict[str, Any]:
+    """The fields that show the beginning of a body; the unit gets the credentials in it."""
+    side = unit.role.name.lower()
+    media_type = unit.fields.get(f"http.{side}.mime_type", "")
+    body = body_of(bytes(beginning.data), media_type, sent_by_client=unit.role is Role.REQUEST)
+    unit.credentials.extend(body.credentials)
+    if not body.text:
+        return {}
+    fields: dict[str, Any] = {f"http.{side}.body.content": body.text}
+    if beginning.truncated:
+        fields[f"netflight.http.{side}.body.truncated"] = True
+    return fields
 
 
 def _read_target(unit: Unit, columns: Columns, place: Place, scheme: str) -> None:

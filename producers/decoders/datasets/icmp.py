@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from producers.decoders.base import Decoder
+from producers.decoders.content import escaped
 from producers.decoders.convert import ip, number
 from producers.decoders.tables import name_of
-from producers.decoders.tree import Tree, holders, texts
+from producers.decoders.tree import Tree, first, holders, texts
 from producers.decoders.unit import Place, Role, Unit
 
 _ECHO = {"icmp": ({8: Role.REQUEST, 0: Role.RESPONSE}), "icmpv6": ({128: Role.REQUEST, 129: Role.RESPONSE})}
@@ -13,6 +14,7 @@ _TARGETS = ("icmpv6.nd.ns.target_address", "icmpv6.nd.na.target_address", "icmpv
 # Neighbour discovery and multicast listeners (RFC 4861, RFC 3810) quote no packet; all of their tree is their own.
 _WHOLE = {130, 131, 132, 133, 134, 135, 136, 137, 143}
 _REDIRECT = 137
+_SHOWN = 64  # bytes of an echo's payload
 
 
 class IcmpDecoder(Decoder):
@@ -41,6 +43,8 @@ class IcmpDecoder(Decoder):
             told = number(str(value))
             if told is not None:
                 fields[f"netflight.icmp.{name}"] = told
+        if role is not Role.SINGLE:
+            fields.update(_payload(layer, "response." if role is Role.RESPONSE else ""))
         target = next((ip(str(layer[name])) for name in _TARGETS if name in layer), None)
         if target:
             fields["netflight.icmp.target.ip"] = target
@@ -60,6 +64,18 @@ class IcmpDecoder(Decoder):
             key=(str(identifier), str(sequence)),
             status="OK" if role is Role.RESPONSE else "",
         )
+
+
+def _payload(layer: Tree, side: str) -> dict[str, object]:
+    """How many bytes an echo carries, and the first of them; a time that tshark takes for one is of them."""
+    data = layer.get("data")
+    data = data if isinstance(data, dict) else {}
+    octets = bytes.fromhex(first(data, "data.data")[: 3 * _SHOWN - 1].replace(":", ""))
+    size = (number(first(data, "data.len")) or 0) + (8 if "icmp.data_time" in layer else 0)
+    fields: dict[str, object] = {f"netflight.icmp.{side}payload_bytes": size}
+    if octets:
+        fields[f"netflight.icmp.{side}payload"] = escaped(octets)
+    return fields
 
 
 def _prefixes(layer: Tree) -> dict[str, object]:

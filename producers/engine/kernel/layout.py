@@ -139,6 +139,7 @@ FACTS = np.dtype(
         ("forward", "u1"),  # 1: the initiator sent it
         ("signature", "u1"),
         ("part", "u1"),
+        ("content", "i4"),  # 1 + where in the payload an HTTP body's first bytes stand, 0: none of them
         ("answered", "u1"),  # 1: both sides of the flow have sent by now
         ("uid", "i8"),  # the flow's number in this run, never used again
         ("number", "i8"),  # packets of the flow before this one, both ways

@@ -15,6 +15,7 @@ from producers.engine.kernel.phases_binary import recognise_binary_stream
 from producers.engine.kernel.phases_datagrams import read_datagram
 from producers.engine.kernel.phases_dialogue import converse
 from producers.engine.kernel.phases_http import (
+    CONTENT,
     begin_line,
     begins_head,
     begins_response,
@@ -81,6 +82,7 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     flow, fact = flows[slot], facts[index]
     length = number(fact.length)
     fact.signature = flow.signature
+    fact.content = 0
     if length <= 0:
         fact.part = _NONE
         return
@@ -94,7 +96,10 @@ def observe(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
         fact.part = quiet_part(flows, slot)
         return
     if fact.protocol == _TCP:
+        flow.phase_content = -1
         fact.part = _read_segment(flows, slot, facts, index, buffer, number(start), available)
+        if flow.phase_content >= 0 and flow.signature == _HTTP:
+            fact.content = flow.phase_content - start + 1
     else:
         fact.part = read_datagram(flows, slot, facts, index, buffer, number(start), available)
     if flow.signature != _NO_SIGNATURE:  # what opens a tunnel still is what it was
@@ -113,6 +118,7 @@ def is_quiet(flows: Any, slot: int, side: int, facts: Any, index: int, first: in
         flow.phase_state[side] != BULK
         or fact.sequence != flow.phase_next[side]
         or length >= flow.phase_left[side]
+        or (flow.phase_run[side] < CONTENT and flow.signature == _HTTP)
         or first == _HANDSHAKE
         or is_capital(first)
     ):
@@ -147,6 +153,8 @@ def _read_segment(  # noqa: PLR0913, PLR0917 - arrays and indices, not rows
     bulk = _BODY if signature == _HTTP else _ENCRYPTED
     restarts = gap >= 0 and flow.phase_state[side] == BULK and _restarts(signature, buffer, start, available)
     if not restarts and gap >= 0 and flow.phase_state[side] == BULK and gap + length <= flow.phase_left[side]:
+        if flow.phase_run[side] < CONTENT:
+            flow.phase_content = start
         _advance(flow, side, sequence, gap + length, length)
         if signature == _HTTP:
             end_body(flow, side)
@@ -362,9 +370,8 @@ def _begins(flow: Any, first: bool, buffer: Buffer, start: int, available: int) 
     if flow.signature == _HTTP:
         return begins_head(buffer, start, available) or (first and may_begin_head(buffer, start, available))
     if flow.signature == _SSH:
-        return (
-            begins_ssh(buffer, start, available) if first else begins_key_exchange(buffer, start, available)
-        )
+        found = begins_key_exchange(buffer, start, available)  # its banner may stand behind other lines
+        return found or (first and begins_ssh(buffer, start, available))
     if available < 5 and not first:
         return False
     return begins_tls(buffer, start, available) or begins_old_hello(buffer, start, available)

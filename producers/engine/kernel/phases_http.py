@@ -1,10 +1,13 @@
-"""HTTP/1: where heads end and how long bodies are (RFC 9112), so that bodies are passed over without a look."""
+"""HTTP/1: where heads end and how long bodies are (RFC 9112), so that bodies are passed over without a look.
+
+The first bytes of a body are noted, because events show them (`CONTENT`).
+"""
 
 from typing import Any
 
 import numpy as np
 
-from producers.compiled import bare_inner
+from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.layout import Signature
 from producers.engine.kernel.octets import Buffer, number, octet, word
 from producers.engine.kernel.phases_state import (
@@ -27,6 +30,8 @@ _RESPONSE, _CHUNKED, _SIZED, _TRAILER, _HEAD, _CONNECT = 1, 2, 4, 8, 16, 32
 _WAITING = 32
 _PLAIN, _NO_BODY, _TUNNEL = 0, 1, 2
 
+CONTENT = 1024
+"""How many bytes of a body events show; those of the chunked coding around them count, too."""
 _LONGEST_LINE = 128 << 10
 _LONGEST_BODY = 1 << 56
 
@@ -144,6 +149,7 @@ def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: in
     while at < end:
         state = flow.phase_state[side]
         if state == BULK:
+            _note_content(flow, side, at)
             passed = min(end - at, number(flow.phase_left[side]))
             at += passed
             flow.phase_left[side] -= passed
@@ -153,13 +159,22 @@ def read_http(flows: Any, slot: int, side: int, buffer: Buffer, at: int, end: in
         if state in (LOST, FRESH):  # FRESH: the connection is a tunnel from here on
             return telling
         if state == SIZE or flow.phase_bits[side] & _TRAILER:
+            _note_content(flow, side, at)
             flow.phase_run[side] += 1
         else:
             telling = True
             flow.phase_run[side] = 0
+            flow.phase_content = -1
         _read_byte(flow, side, octet(buffer, at))
         at += 1
     return telling
+
+
+@inlined
+def _note_content(flow: Any, side: int, at: int) -> None:
+    """Note that a body's first bytes stand at `at`, unless those before it in this payload are of them, too."""
+    if flow.phase_run[side] < CONTENT and flow.phase_content < 0:
+        flow.phase_content = at
 
 
 @bare_inner

@@ -12,6 +12,10 @@ PHASE_FIELDS: list[tuple[Any, ...]] = [
     ("phase_looked", "u1"),  # payload packets in which a signature was looked for
     ("phase_pending", "u1"),  # HTTP: requests without an answer yet
     ("phase_queue", "u8"),  # HTTP: two bits for each of them, the oldest lowest (phases_http.py)
+    (
+        "phase_content",
+        "i8",
+    ),  # HTTP: where in the buffer a body's first bytes stand in this payload, -1: none of them
     # of each direction, 0: the initiator's
     ("phase_state", "u1", (2,)),  # one of the states below
     (

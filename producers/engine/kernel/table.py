@@ -123,6 +123,7 @@ def _add(
     if facts[packet].fragment == _LATER:
         facts[packet].signature = table.flows[slot].signature
         facts[packet].part = _UNKNOWN if length > 0 else _NONE
+        facts[packet].content = 0
         tcp.continues(table.flows, slot, side, length)
         return
     payload = number(facts[packet].payload)

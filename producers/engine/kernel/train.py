@@ -44,6 +44,7 @@ def pass_train(
         if side < 0 or fact.fragment != _WHOLE or not _is_plain(flows, slot, side, facts, packet):
             return packet
         length = number(fact.length)
+        fact.content = 0
         if length > 0:
             payload = number(fact.payload)
             if captured[packet] <= payload:
