@@ -21,8 +21,18 @@ from producers.engine.kernel.ip import (
     udp_layer,
 )
 from producers.engine.kernel.layout import FACTS, Kind
-from producers.engine.kernel.links import IPV4, IPV6, Facts, find, keep_tag
-from producers.engine.kernel.octets import Buffer, long, number, octet, prefetch, short, spread, word
+from producers.engine.kernel.links import IPV4, IPV6, find, keep_tag
+from producers.engine.kernel.octets import (
+    Buffer,
+    Facts,
+    long,
+    number,
+    octet,
+    prefetch,
+    short,
+    spread,
+    word,
+)
 from producers.engine.kernel.tunnels import inside, is_tunnel_port
 from producers.engine.keys import TCP, UDP
 
@@ -109,6 +119,7 @@ def _quick(buffer: Buffer, start: int, end: int, facts: Facts, index: int) -> bo
     facts[index].source_mac = 6
     if at == start + 18:
         keep_tag(buffer, start + 14, facts, index)
+    facts[index].depth = 1
     network_layer(version, protocol, buffer, at, facts, index)
     _outermost(version, buffer, at, facts, index)
     return True
@@ -137,8 +148,9 @@ def _layers(
     if piece == DAMAGED:
         facts[index].kind = _MALFORMED
         return count
+    facts[index].depth = 1
     count = _keep_piece(piece, buffer, at, name, facts, index, pieces, count)
-    for _ in range(MAX_NESTING):
+    for depth in range(MAX_NESTING):
         if piece == LATER:
             break
         tunnel, kind, at = _inside(buffer, start, end, facts, index)
@@ -147,6 +159,7 @@ def _layers(
         piece, name = segment(kind, buffer, start, at, end, wire_end, facts, index)
         if piece == DAMAGED:
             break
+        facts[index].depth = depth + 2
         if not facts[index].tunnel:
             facts[index].tunnel = tunnel
         count = _keep_piece(piece, buffer, at, name, facts, index, pieces, count)

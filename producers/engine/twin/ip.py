@@ -4,7 +4,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, UDP, answer_type
-from producers.engine.twin.links import IPV4, Place
+from producers.engine.twin.network import IPV4, Place
 
 _HEADERS = {TCP: 20, UDP: 8, SCTP: 12, ICMP: 4, ICMPV6: 4}  # what must be there of a header
 _SKIPPED = frozenset({0, 43, 60, 135, 139, 140})  # IPv6 extension headers of eight-byte units
