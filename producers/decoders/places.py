@@ -35,6 +35,7 @@ class Places(NamedTuple):
     sequences: NDArray[np.int64]
     acknowledgements: NDArray[np.int64]
     holes: NDArray[np.bool_]
+    depths: NDArray[np.uint8]
 
     def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
         """Some of the rows."""
@@ -48,13 +49,17 @@ class Places(NamedTuple):
             sequences=self.sequences[rows],
             acknowledgements=self.acknowledgements[rows],
             holes=self.holes[rows],
+            depths=self.depths[rows],
         )
 
     def packed(self) -> bytes:
         """All rows as bytes, for `unpacked`."""
         used, which = np.unique(self.which, return_inverse=True)
         flows = [packed_flow(self.flows[place]) for place in used.tolist()]
-        columns = (self.frames, self.times, which, self.forward, self.lengths, self.interfaces, *self.tcp())
+        columns = (
+            *(self.frames, self.times, which, self.forward, self.lengths, self.interfaces),
+            *(*self.tcp(), self.depths),
+        )
         return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
 
     def tcp(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -88,17 +93,18 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         np.where(tcp, facts["sequence"], np.int64(-1)),
         np.where(tcp, facts["acknowledgement"], np.int64(-1)),
         np.zeros(len(indexes), np.bool_),
+        np.where(facts["kind"] == _FLOW, facts["depth"], np.uint8(0)),
     )
 
 
 def unpacked(data: bytes) -> list[Place]:
     """The rows that were packed, as places without a path."""
-    told, names, frames, times, which, forward, lengths, interfaces, *tcp = marshal.loads(data)  # noqa: S302  # our own
+    told, names, frames, times, which, forward, lengths, interfaces, *more = marshal.loads(data)  # noqa: S302  # our own
     flows = [unpacked_flow(each) for each in told]
     return [
-        Place(frame, time_ns, flows[at], sent, length, names[number], "", *of_tcp)
-        for frame, time_ns, at, sent, length, number, *of_tcp in zip(
-            frames, times, which, forward, lengths, interfaces, *tcp, strict=True
+        Place(frame, time_ns, flows[at], sent, length, names[number], "", *rest)
+        for frame, time_ns, at, sent, length, number, *rest in zip(
+            frames, times, which, forward, lengths, interfaces, *more, strict=True
         )
     ]
 
