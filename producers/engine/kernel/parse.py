@@ -141,6 +141,7 @@ def _layers(
     kind, at = find(linktype, buffer, start, end, facts, index)
     if not kind:
         return count
+    kind = _by_version(kind, buffer, at, end)
     piece, name = segment(kind, buffer, start, at, end, wire_end, facts, index)
     version = 4 if kind == IPV4 else 6
     if end >= at + (20 if version == 4 else 40) and octet(buffer, at) >> 4 == version:
@@ -156,6 +157,7 @@ def _layers(
         tunnel, kind, at = _inside(buffer, start, end, facts, index)
         if not kind:
             break
+        kind = _by_version(kind, buffer, at, end)
         piece, name = segment(kind, buffer, start, at, end, wire_end, facts, index)
         if piece == DAMAGED:
             break
@@ -164,6 +166,14 @@ def _layers(
             facts[index].tunnel = tunnel
         count = _keep_piece(piece, buffer, at, name, facts, index, pieces, count)
     return count
+
+
+@inner
+def _by_version(kind: int, buffer: Buffer, at: int, end: int) -> int:
+    """An EtherType, but IPv6's if it is IPv4's and the packet at `at` is of version 6."""
+    if kind == IPV4 and at < end and octet(buffer, at) >> 4 == 6:
+        return number(IPV6)
+    return number(kind)
 
 
 @inner

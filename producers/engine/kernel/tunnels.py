@@ -136,7 +136,7 @@ def _gre(buffer: Buffer, start: int, end: int, facts: Facts) -> Place:
     if kind in (_ERSPAN_2, _ERSPAN_3):
         return _erspan(kind, flags, buffer, at, end, facts)
     if kind == _WCCP:
-        plain = end > at and octet(buffer, at) >> 4 == 4
+        plain = end > at and octet(buffer, at) >> 4 in (4, 6)
         return IPV4, at if plain else at + 4
     if kind & 0xFE0F == 0x8200 and kind <= 0x8370:  # Aruba: frames of IEEE 802.11
         return _wireless(buffer, at, end, facts)

@@ -56,9 +56,13 @@ class _Header(NamedTuple):
 
 
 def segment(place: Place, data: bytes, wire_end: int) -> Segment | None:
-    """Read the IP packet at `place`; None if its headers do not parse. `wire_end` is the frame's length."""
+    """Read the IP packet at `place`; None if its headers do not parse. `wire_end` is the frame's length.
+
+    What IPv4's EtherType announces may be of version 6.
+    """
     kind, offset = place
-    header = _ipv4(data, offset, wire_end) if kind == IPV4 else _ipv6(data, offset)
+    newer = kind != IPV4 or (len(data) > offset and data[offset] >> 4 == 6)
+    header = _ipv6(data, offset) if newer else _ipv4(data, offset, wire_end)
     if header is None:
         return None
     if header.protocol == _AUTHENTICATION and (header.fragment is None or header.fragment.first):

@@ -71,7 +71,7 @@ def _gre(data: bytes, offset: int) -> Place:
 def _by_type(kind: int, data: bytes, at: int) -> Place:
     """What GRE carries by its protocol type, but for ERSPAN."""
     if kind == _WCCP:
-        plain = len(data) > at and data[at] >> 4 == 4
+        plain = len(data) > at and data[at] >> 4 in {4, 6}
         return IPV4, at if plain else at + 4
     if kind in _ARUBA:
         return _wireless(data, at)
