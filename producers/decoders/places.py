@@ -38,6 +38,7 @@ class Places(NamedTuple):
     acknowledgements: NDArray[np.int64]
     holes: NDArray[np.bool_]
     messages: NDArray[np.object_]
+    depths: NDArray[np.uint8]
 
     def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
         """Some of the rows."""
@@ -52,6 +53,7 @@ class Places(NamedTuple):
             acknowledgements=self.acknowledgements[rows],
             holes=self.holes[rows],
             messages=self.messages[rows],
+            depths=self.depths[rows],
         )
 
     def packed(self) -> bytes:
@@ -59,14 +61,8 @@ class Places(NamedTuple):
         used, which = np.unique(self.which, return_inverse=True)
         flows = [packed_flow(self.flows[place]) for place in used.tolist()]
         columns = (
-            self.frames,
-            self.times,
-            which,
-            self.forward,
-            self.lengths,
-            self.interfaces,
-            *self.tcp(),
-            self.messages,
+            *(self.frames, self.times, which, self.forward, self.lengths, self.interfaces),
+            *(*self.tcp(), self.messages, self.depths),
         )
         return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
 
@@ -102,6 +98,7 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         np.where(tcp, facts["acknowledgement"], np.int64(-1)),
         np.zeros(len(indexes), np.bool_),
         _messages(batch, indexes),
+        np.where(facts["kind"] == _FLOW, facts["depth"], np.uint8(0)),
     )
 
 
@@ -123,12 +120,12 @@ def _messages(batch: Batch, indexes: NDArray[np.int64]) -> NDArray[np.object_]:
 
 def unpacked(data: bytes) -> list[Place]:
     """The rows that were packed, as places without a path."""
-    told, names, frames, times, which, forward, lengths, interfaces, *tcp = marshal.loads(data)  # noqa: S302  # our own
+    told, names, frames, times, which, forward, lengths, interfaces, *more = marshal.loads(data)  # noqa: S302  # our own
     flows = [unpacked_flow(each) for each in told]
     return [
-        Place(frame, time_ns, flows[at], sent, length, names[number], "", *of_tcp)
-        for frame, time_ns, at, sent, length, number, *of_tcp in zip(
-            frames, times, which, forward, lengths, interfaces, *tcp, strict=True
+        Place(frame, time_ns, flows[at], sent, length, names[number], "", *rest)
+        for frame, time_ns, at, sent, length, number, *rest in zip(
+            frames, times, which, forward, lengths, interfaces, *more, strict=True
         )
     ]
 
