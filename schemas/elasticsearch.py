@@ -116,6 +116,8 @@ def _property(node: Node, dialect: Dialect, name: str) -> Template:
         return {"type": "object", "properties": _properties(node, dialect, f"{name}.")}
     if node.spec is None:
         return {"type": "object"}
+    if node.spec.type is FieldType.ALIAS:
+        return {"type": "alias", "path": node.spec.path}
     if dialect is Dialect.ELASTICSEARCH:
         return _full(node.spec.type, name)
     if dialect is Dialect.OPENSEARCH and node.spec.type is FieldType.TEXT:
