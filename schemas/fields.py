@@ -35,6 +35,8 @@ class Of(StrEnum):
 
 
 class Strict(BaseModel):
+    """A part of a YAML file: an unknown name in it is an error, and nobody changes it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
