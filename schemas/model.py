@@ -67,7 +67,9 @@ class FieldSpec(_Strict):
     names: dict[int, str] = Field(default_factory=dict)
     of: Of = Of.ANY
     related: Literal["", "none", "hosts", "user", "hash"] = ""
-    content: Literal["", "http_bodies", "http_headers", "icmp_payload"] = ""
+    content: Literal[
+        "", "http_bodies", "http_headers", "icmp_payload", "ldap_attributes", "rpc_arguments"
+    ] = ""
 
     @model_validator(mode="before")
     @classmethod
