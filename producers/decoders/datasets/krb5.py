@@ -25,7 +25,7 @@ _WHEN = CONVERTERS["time"]
 class Krb5Decoder(Decoder):
     """Units of requests, replies and errors. They pair in order: a client has one request under way on a flow.
 
-    Those of the AS and TGS exchanges are sent to a KDC, those of the AP exchange to the service, inside of its protocol.
+    Those of the AS and TGS exchanges go to a KDC, those of the AP exchange to the service, inside of its protocol.
     """
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
@@ -79,7 +79,9 @@ def _for_service(fields: dict[str, Any], message: Tree, within: object) -> None:
     """What a client shows to a service (RFC 4120 section 5.5.1), and in which protocol (RFC 4121, RFC 4178)."""
     fields["netflight.krb5.request_type"] = "AP"
     _ticket(fields, message)
-    flags = collect(message, frozenset({"kerberos.APOptions.mutual.required", "kerberos.APOptions.use.session.key"}))
+    flags = collect(
+        message, frozenset({"kerberos.APOptions.mutual.required", "kerberos.APOptions.use.session.key"})
+    )
     chosen = [name for name, values in flags.items() if values[0] in ("1", "True")]
     _put(fields, "options", [name.removeprefix("kerberos.APOptions.").replace(".", "_") for name in chosen])
     path = within if isinstance(within, list) else []

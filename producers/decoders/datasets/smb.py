@@ -7,7 +7,6 @@ from typing import Any
 from producers.decoders.base import Decoder
 from producers.decoders.convert import ip, number
 from producers.decoders.ntstatus import PENDING, NtStatus, nt_status
-from producers.decoders.per_flow import PerFlow
 from producers.decoders.tables import name_of, name_or_number
 from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
@@ -68,7 +67,7 @@ class SmbDecoder(Decoder):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._transactions: PerFlow[dict[str, str]] = self.per_flow(dict)
+        self._transactions = self.per_flow(dict[str, str])
 
     def extra_fields(self) -> frozenset[str]:
         """What tells the command, its outcome, its dialects and its file."""
