@@ -23,6 +23,7 @@ _UNTOLD = frozenset({"filler", "ip", "timestamp", "uuid"})
 _PLAIN = re.compile(r"0x[0-9a-f]+|-?[0-9]+(?:\.[0-9]+)?", re.IGNORECASE)
 _BYTES = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2})+", re.IGNORECASE)
 _SHOWN_BYTES = frozenset({"clientchallenge", "clientcred"})
+_BREAKS = str.maketrans("", "", "\t\r\n")
 _SECRET = re.compile("passw|secret", re.IGNORECASE)
 _SKIPPED = ("dcerpc.", "_ws.", "smb.", "nt.")
 _DRIVER_STRINGS = ("driver", "environment", "driver_path", "data_file", "config_file")
@@ -83,8 +84,10 @@ def _dissected(tree: Tree) -> Iterator[tuple[str, str, str]]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a value is no number and no bytes."""
-    return bool(value) and not _PLAIN.fullmatch(value) and not _BYTES.fullmatch(value)
+    """Whether a value is a text that can be read, no number and no bytes."""
+    if not value or _PLAIN.fullmatch(value) or _BYTES.fullmatch(value):
+        return False
+    return "\ufffd" not in value and value.translate(_BREAKS).isprintable()
 
 
 def _octets(text: str) -> bytes:
