@@ -131,7 +131,7 @@ class RecorderSettings(_Section):
     margin: float = Field(default=300.0, ge=0)
 
 
-Content = Literal["http_bodies", "http_headers", "icmp_payload"]
+Content = Literal["http_bodies", "http_headers", "icmp_payload", "ldap_attributes", "rpc_arguments"]
 """Kinds of content that events show, as fields of datasets name them in `content:`."""
 
 

@@ -13,13 +13,15 @@ import orjson
 
 from producers.decoders.nesting import NONE, ONE, Nesting, nesting_of, placed
 from producers.decoders.protocols import NETWORKS, QUOTING, TRANSPORTS, application_protocols
-from producers.decoders.tree import Tree, find_all, layers_of
+from producers.decoders.tree import Tree, find_all, find_within, layers_of
 
 if TYPE_CHECKING:
     from producers.decoders.regroup import Regrouper
 
 ERROR = 0x0080_0000
 """The severity `error` of expert information (epan/proto.h, PI_ERROR)."""
+WITHIN = "netflight.within"
+"""Under which name a nested layer tells the names of all that it stands in, the outermost first."""
 LAYER = "netflight.layer"
 """Under which name an item of expert information tells the layer that it is about."""
 
@@ -171,7 +173,9 @@ class Reader:
             if outer in QUOTING:
                 break
             if outer != name:
-                telling += [(name, layer) for tree in layers_of(value) for layer in find_all(tree, name)]
+                for tree in layers_of(value):
+                    for layer, path in find_within(tree, name):
+                        telling.append((name, {**layer, WITHIN: [outer, *path]}))
         return telling
 
     def _protocols(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

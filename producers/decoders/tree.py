@@ -90,6 +90,16 @@ def _find_all(tree: Tree, key: str, found: list[Tree]) -> None:
                     _find_all(item, key, found)
 
 
+def find_within(tree: Tree, key: str, path: tuple[str, ...] = ()) -> Iterator[tuple[Tree, tuple[str, ...]]]:
+    """Every object under `key` anywhere in the tree, each with the keys of those it stands in, the outermost first."""
+    for name, value in tree.items():
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict):
+                if name == key:
+                    yield item, path
+                yield from find_within(item, key, (*path, name))
+
+
 def split(tree: Tree, key: str) -> Iterator[Tree]:
     """Every object under `key` anywhere in the tree, each with what the tree says outside of them; or the tree."""
     each = find_all(tree, key)

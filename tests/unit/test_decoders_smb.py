@@ -120,3 +120,25 @@ def test_an_encrypted_message_is_no_event() -> None:
         )
         == []
     )
+
+
+def test_a_transaction_that_goes_on_as_one_of_another_kind_is_told_once() -> None:
+    def part(command: int, label: str, message: int = 7, **more: str) -> dict[str, Any]:
+        return header1(response=False, message=message) | {f"{label} Request (0x{command:02x})": more}
+
+    smb, where = decoder("smb"), place(FLOW)
+
+    def read(layer: dict[str, Any]) -> list[Unit]:
+        return list(smb.units(layer, "smb", where))
+
+    (begun,) = read(part(0xA0, "NT Trans", **{"smb.tdc": "66512"}))
+    assert begun.fields["netflight.smb.transaction.data_bytes"] == 66512
+    assert read(part(0xA1, "NT Trans Secondary")) == []
+    assert read(part(0x33, "Trans2 Secondary", 8)) == []  # of a transaction whose beginning was not seen
+    (other,) = read(part(0x33, "Trans2 Secondary"))
+    assert other.role is Role.SINGLE
+    assert other.fields["netflight.smb.command"] == "TRANSACTION2_SECONDARY"
+    assert other.fields["netflight.smb.transaction.begun_as"] == "NT_TRANSACT"
+    assert read(part(0x33, "Trans2 Secondary")) == []
+    read(part(0x32, "Trans2"))
+    assert read(part(0x33, "Trans2 Secondary")) == []

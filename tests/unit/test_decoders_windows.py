@@ -288,3 +288,88 @@ def _told(name: str, unit: Unit) -> None:
         event(name, response=unit)
     else:
         event(name, request=unit)
+
+
+def entry(name: str, **attributes: list[bytes]) -> dict[str, Any]:
+    """An entry of a search with its attributes."""
+    items = [
+        {"ldap.type": kind, "ldap.vals_tree": {"ldap.AttributeValue": [value.hex(":") for value in values]}}
+        for kind, values in attributes.items()
+    ]
+    told = {
+        "ldap.objectName": name,
+        "ldap.attributes_tree": {"ldap.PartialAttributeList_item_element": items},
+    }
+    return ldap(4, {"ldap.searchResEntry_element": told})
+
+
+def found(*entries: dict[str, Any]) -> Unit:
+    where, searching = place(flow(port=389), forward=False), decoder("ldap")
+    for each in entries:
+        assert list(searching.units(each, "ldap", where)) == []
+    (done,) = searching.units(ldap(5, {"ldap.resultCode": "0"}), "ldap", where)
+    return done
+
+
+def test_what_a_search_finds_is_shown_without_secrets() -> None:
+    fields = found(
+        entry("cn=a", cn=[b"a"], userPassword=[b"s3cret"], objectSid=[b"\1\5\0\xff"], pwdLastSet=[b"13"]),
+        entry("cn=b", javaCodeBase=[b"http://192.0.2.7/"], description=["é\n".encode()]),
+    ).fields
+    assert fields["netflight.ldap.entries"] == 2
+    assert fields["netflight.ldap.found.dns"] == ["cn=a", "cn=b"]
+    assert fields["netflight.ldap.found.attributes"] == [
+        *("cn", "userPassword", "objectSid", "pwdLastSet", "javaCodeBase", "description"),
+    ]
+    assert fields["netflight.ldap.found.values"] == [
+        *(
+            "cn=a",
+            "userPassword=[redacted]",
+            "pwdLastSet=13",
+            "javaCodeBase=http://192.0.2.7/",
+            "description=é\n",
+        ),
+    ]
+
+
+def test_what_a_search_finds_is_bounded() -> None:
+    many = [entry(f"cn={number}", **{f"a{number}": [b"x" * 5000] * 3}) for number in range(100)]
+    fields = found(*many).fields
+    shown = [fields[f"netflight.ldap.found.{name}"] for name in ("dns", "attributes", "values")]
+    assert list(map(len, shown)) == [32, 64, 64]
+    assert max(map(len, shown[2])) == len("a10=") + 512
+    assert fields["netflight.ldap.entries"] == 100
+
+
+TICKET = {
+    "kerberos.realm": "EXAMPLE.COM",
+    "kerberos.sname_element": {"kerberos.sname_string_tree": {"kerberos.SNameString": ["cifs", "files1"]}},
+    "kerberos.enc_part_element": {"kerberos.etype": "23", "kerberos.kvno": "2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("within", "mechanism", "carrier"),
+    [
+        (["smb2", "smb2.security_blob_tree", "gss-api", "spnego"], "SPNEGO", "smb"),
+        (["ldap", "gss-api"], "GSS-API", "ldap"),
+        (["dcerpc", "dcerpc.auth_info"], "Kerberos", "dcerpc"),
+    ],
+)
+def test_a_ticket_that_is_shown_to_a_service(within: list[str], mechanism: str, carrier: str) -> None:
+    on = flow(port=445)
+    shown = {"kerberos.msg_type": "14", "kerberos.ticket_element": TICKET}
+    layer = {"kerberos.ap_req_element": shown, "netflight.within": within}
+    (request,) = units("krb5", layer, place(on), "kerberos")
+    answer = {"kerberos.ap_rep_element": {"kerberos.msg_type": "15"}}
+    (response,) = units("krb5", answer, place(on, forward=False), "kerberos")
+    assert units("krb5", answer, place(on), "kerberos") == []  # the client's third leg
+    told = event("krb5", request=request, response=response)
+    assert told["event"]["outcome"] == "success"
+    assert told["netflight"]["krb5"] == {
+        "request_type": "AP",
+        "service": "cifs/files1",
+        "ticket": {"realm": "EXAMPLE.COM", "etype": "arcfour-hmac-md5", "kvno": 2},
+        "mechanism": mechanism,
+        "carrier": carrier,
+    }

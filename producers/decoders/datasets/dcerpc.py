@@ -8,6 +8,7 @@ from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.ntstatus import nt_status
 from producers.decoders.rpc import interface_name, layer_interface, method_name, operation_name
+from producers.decoders.rpc_arguments import arguments
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Columns, Tree, collect, holders, texts
 from producers.decoders.unit import Place, Role, Unit
@@ -61,6 +62,8 @@ class DcerpcDecoder(Decoder):
             _bound(unit, columns, bound)
         elif kind in _CALLS:
             _call(unit, columns, bound, "" if inner is None else layer_interface(inner[0]))
+            said_in = own if inner is None else inner[1]
+            unit.fields |= _arguments(unit, said_in, returned=kind != _REQUEST)
             if inner is not None:
                 _mapping(unit, inner[1])
             if kind == _RESPONSE:
@@ -152,6 +155,12 @@ def _call(unit: Unit, columns: Columns, bound: dict[str, str], decoded: str) -> 
         said = named(name, number_of)
         if said:
             unit.fields[f"netflight.dcerpc.{field}"] = said
+
+
+def _arguments(unit: Unit, layer: Tree, *, returned: bool) -> dict[str, Any]:
+    """What the event tells of a call's arguments or results."""
+    interface, opnum = (unit.fields.get(f"netflight.dcerpc.{name}") for name in ("interface", "opnum"))
+    return arguments(layer, str(interface or ""), -1 if opnum is None else opnum, returned=returned)
 
 
 def _interface(unit: Unit, name: str, uuid: str) -> None:

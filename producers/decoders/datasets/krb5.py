@@ -5,11 +5,14 @@ from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import CONVERTERS, choice, number
+from producers.decoders.records import WITHIN
 from producers.decoders.tables import name_or_number
 from producers.decoders.tree import Tree, collect, texts
 from producers.decoders.unit import Place, Unit
 
-_ELEMENTS = ("as_req", "tgs_req", "as_rep", "tgs_rep", "krb_error")
+_ELEMENTS = ("as_req", "tgs_req", "ap_req", "as_rep", "tgs_rep", "ap_rep", "krb_error")
+_CARRIERS = {"smb2": "smb", "cldap": "ldap"}  # where the dataset has another name than the layer
+_MECHANISMS = {"spnego": "SPNEGO", "gss-api": "GSS-API"}
 _OPTIONS = (
     *("forwardable", "forwarded", "proxiable", "proxy", "allow.postdate", "postdated", "renewable"),
     *("opt.hardware.auth", "constrained.delegation", "canonicalize", "request.anonymous"),
@@ -20,18 +23,25 @@ _WHEN = CONVERTERS["time"]
 
 
 class Krb5Decoder(Decoder):
-    """Units of KDC requests, replies and errors. They pair in order: a client has one request under way on a flow."""
+    """Units of requests, replies and errors. They pair in order: a client has one request under way on a flow.
+
+    Those of the AS and TGS exchanges go to a KDC, those of the AP exchange to the service, inside of its protocol.
+    """
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
-        """One unit per message of the AS and TGS exchanges; a message for a service (AP) is none."""
+        """One unit per message; the third leg of an AP exchange, which the client sends, is none."""
         for name in _ELEMENTS:
             for message in _children(layer, f"kerberos.{name}_element"):
                 columns = {"kerberos.msg_type": texts(message.get("kerberos.msg_type"))[:1]}
                 role = self.role(columns, place) if columns["kerberos.msg_type"] else None
-                if role is None:
+                if role is None or (name == "ap_rep" and place.from_initiator):
                     continue
                 unit = Unit(role, {}, place, protocol, status=self.status(columns, role, place))
-                if name.endswith("_req"):
+                if name == "ap_req":
+                    _for_service(unit.fields, message, layer.get(WITHIN))
+                elif name == "ap_rep":
+                    unit.fields["netflight.krb5.request_type"] = "AP"
+                elif name.endswith("_req"):
                     self._request(unit.fields, message, name)
                 else:
                     _response(unit.fields, message, name)
@@ -65,6 +75,22 @@ class Krb5Decoder(Decoder):
                 _put(fields, said, _WHEN(_text(body, field)))
 
 
+def _for_service(fields: dict[str, Any], message: Tree, within: object) -> None:
+    """What a client shows to a service (RFC 4120 section 5.5.1), and in which protocol (RFC 4121, RFC 4178)."""
+    fields["netflight.krb5.request_type"] = "AP"
+    _ticket(fields, message)
+    flags = collect(
+        message, frozenset({"kerberos.APOptions.mutual.required", "kerberos.APOptions.use.session.key"})
+    )
+    chosen = [name for name, values in flags.items() if values[0] in ("1", "True")]
+    _put(fields, "options", [name.removeprefix("kerberos.APOptions.").replace(".", "_") for name in chosen])
+    path = within if isinstance(within, list) else []
+    mechanism = next((said for name, said in _MECHANISMS.items() if name in path), "Kerberos")
+    _put(fields, "mechanism", mechanism)
+    if path:
+        _put(fields, "carrier", _CARRIERS.get(path[0], path[0]))
+
+
 def _response(fields: dict[str, Any], message: Tree, name: str) -> None:
     _put(fields, "client_realm", _text(message, "kerberos.crealm"))
     _principal(fields, "client", message, "kerberos.cname_element", "kerberos.CNameString")
@@ -80,14 +106,18 @@ def _response(fields: dict[str, Any], message: Tree, name: str) -> None:
         return
     fields["netflight.krb5.request_type"] = name.removesuffix("_rep").upper()
     _put(fields, "preauthentication_offered", _padata(message.get("kerberos.padata_tree")))
+    _ticket(fields, message)
+    for part in _children(message, "kerberos.enc_part_element"):
+        _put(fields, "reply_etype", _etype(part))
+
+
+def _ticket(fields: dict[str, Any], message: Tree) -> None:
     for ticket in _children(message, "kerberos.ticket_element"):
         _put(fields, "ticket.realm", _text(ticket, "kerberos.realm"))
         _principal(fields, "service", ticket, "kerberos.sname_element", "kerberos.SNameString")
         for part in _children(ticket, "kerberos.enc_part_element"):
             _put(fields, "ticket.etype", _etype(part))
             _put(fields, "ticket.kvno", number(_text(part, "kerberos.kvno")))
-    for part in _children(message, "kerberos.enc_part_element"):
-        _put(fields, "reply_etype", _etype(part))
 
 
 def _principal(fields: dict[str, Any], said: str, tree: Tree, element: str, field: str) -> None:

@@ -1,24 +1,33 @@
-"""LDAP (RFC 4511): operations by message id; the entries of a search are counted until its result comes."""
+"""LDAP (RFC 4511): operations by message id; the entries of a search wait for its result."""
 
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
-from producers.decoders.secrets import Credentials, Secret
+from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.tables import name_of, name_or_number
-from producers.decoders.tree import Columns, Tree, find_all, split
+from producers.decoders.tree import Columns, Tree, collect, find_all, split, texts
 from producers.decoders.unit import Place, Role, Unit
 
 _MESSAGE = "ldap.LDAPMessage_element"
 _ALONE = frozenset({2, 16})
 _ENTRY, _REFERENCE = 4, 19
 _SECRET = re.compile(r"passw|unicodepwd|pwd", re.IGNORECASE)
+# Attributes whose values are secrets; not the times and counts around passwords that Active Directory has.
+_SECRET_VALUE = re.compile(
+    r"passw(?:or)?d$|(?:^|unicode|dbcs|adm|lm|nt)pwd(?:history)?$|secret|private-?key|krb(?:principal|5)key|trustauth"
+    r"|supplementalcredentials",
+    re.IGNORECASE,
+)
 _SEARCHES = 4096  # of which entries are counted at once
+_MAX_ENTRIES, _MAX_NAMES, _MAX_VALUES, _MAX_VALUE = 32, 64, 64, 512  # shown of what a search found
 _WHOLE = 230  # tshark cuts labels at 240 characters
 _DEPTH = 32
+_VALUES = frozenset({"ldap.AttributeValue"})
 
 
 class LdapDecoder(Decoder):
@@ -26,7 +35,7 @@ class LdapDecoder(Decoder):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._found: OrderedDict[tuple[int, str], list[int]] = OrderedDict()
+        self._found: OrderedDict[tuple[int, str], _Found] = OrderedDict()
 
     def extra_fields(self) -> frozenset[str]:
         """The operation, and what may be a secret."""
@@ -43,7 +52,7 @@ class LdapDecoder(Decoder):
             columns = self.columns(message)
             operation = number(_first(columns, "ldap.protocolOp"))
             if operation in (_ENTRY, _REFERENCE):
-                self._count(columns, place, operation)
+                self._collect(message, columns, place, operation)
             elif operation is not None and name_of("windows.ldap_operation", operation):
                 yield self._unit(message, columns, operation, protocol, place)
 
@@ -60,16 +69,67 @@ class LdapDecoder(Decoder):
         if role is Role.REQUEST:
             _request(unit, message, columns)
         elif unit.fields["netflight.ldap.operation"] == "search":
-            entries, references = self._found.pop(_search(columns, place), [0, 0])
-            unit.fields["netflight.ldap.entries"] = entries
-            unit.fields["netflight.ldap.references"] = references
+            unit.fields |= (self._found.pop(_search(columns, place), None) or _Found()).fields()
         return unit
 
-    def _count(self, columns: Columns, place: Place, operation: int) -> None:
-        counts = self._found.setdefault(_search(columns, place), [0, 0])
-        counts[operation == _REFERENCE] += 1
+    def _collect(self, message: Tree, columns: Columns, place: Place, operation: int) -> None:
+        found = self._found.setdefault(_search(columns, place), _Found())
+        if operation == _REFERENCE:
+            found.references += 1
+        else:
+            found.entries += 1
+            _entry(found, message)
         if len(self._found) > _SEARCHES:
             self._found.popitem(last=False)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a search has found so far: how much, and of the first entries the names, attributes and values."""
+
+    entries: int = 0
+    references: int = 0
+    dns: list[str] = field(default_factory=list)
+    names: dict[str, None] = field(default_factory=dict)
+    values: list[str] = field(default_factory=list)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the search's event."""
+        told: dict[str, Any] = {
+            "netflight.ldap.entries": self.entries,
+            "netflight.ldap.references": self.references,
+        }
+        shown = {"dns": self.dns, "attributes": list(self.names), "values": self.values}
+        return told | {f"netflight.ldap.found.{name}": items for name, items in shown.items() if items}
+
+
+def _entry(found: _Found, message: Tree) -> None:
+    """Add the name and the attributes of an entry, as far as there is room."""
+    for entry in find_all(message, "ldap.searchResEntry_element"):
+        if len(found.dns) < _MAX_ENTRIES:
+            found.dns += filter(None, texts(entry.get("ldap.objectName"))[:1])
+        for attribute in find_all(entry, "ldap.PartialAttributeList_item_element"):
+            name = "".join(texts(attribute.get("ldap.type"))[:1])
+            if not name or (name not in found.names and len(found.names) >= _MAX_NAMES):
+                continue
+            found.names[name] = None
+            for value in collect(attribute, _VALUES).get("ldap.AttributeValue", ()):
+                if len(found.values) >= _MAX_VALUES:
+                    return
+                text = REDACTED if _SECRET_VALUE.search(name) else _text(value)
+                if text:
+                    found.values.append(f"{name}={text}")
+
+
+def _text(digits: str) -> str:
+    """A value as text; empty where its bytes are none."""
+    try:
+        text = bytes.fromhex(digits.replace(":", "")).decode("utf-8")
+    except ValueError:
+        return ""
+    return (
+        text[:_MAX_VALUE] if text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable() else ""
+    )
 
 
 def _search(columns: Columns, place: Place) -> tuple[int, str]:

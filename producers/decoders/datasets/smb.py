@@ -21,6 +21,7 @@ _UNSOLICITED2 = str((1 << 64) - 1)  # the message id of an oplock break that nob
 _NONE1 = "65535"  # no tree; as a multiplex id: an oplock break that nobody asked for
 # Requests of SMB1 that have no response of their own: NT_CANCEL, and what goes on with a transaction.
 _ALONE1, _SECONDARY1 = frozenset({0xA4}), frozenset({0x26, 0x33, 0xA1})
+_TRANSACTIONS1, _MAX_TRANSACTIONS = frozenset({0x25, 0x32, 0xA0}), 64
 _CREATES, _READS, _WRITES = (
     frozenset({"CREATE", "NT_CREATE_ANDX"}),
     frozenset({"READ", "READ_ANDX"}),
@@ -63,6 +64,10 @@ _INFO = {
 
 class SmbDecoder(Decoder):
     """Units of SMB. What tshark knows of a session, a tree and a handle is read from each message."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._transactions = self.per_flow(dict[str, str])
 
     def extra_fields(self) -> frozenset[str]:
         """What tells the command, its outcome, its dialects and its file."""
@@ -144,16 +149,20 @@ class SmbDecoder(Decoder):
 
     def _unit1(self, columns: Columns, command: int, place: Place) -> Unit | None:
         answers = _first(columns, "smb.flags.response") in ("1", "True")
-        if command in _SECONDARY1 or (answers and _goes_on(columns)):
+        identity = _first(columns, "smb.mid")
+        begun_as = "" if answers else self._begun_as(command, identity, place)
+        if (command in _SECONDARY1 and not begun_as) or (answers and _goes_on(columns)):
             return None
         role = Role.RESPONSE if answers else Role.REQUEST
-        identity = _first(columns, "smb.mid")
         slot = _first(columns, "smb.trans_name").upper().startswith("\\MAILSLOT\\")
-        if command in _ALONE1 or identity == _NONE1 or slot:
+        if command in _ALONE1 or command in _SECONDARY1 or identity == _NONE1 or slot:
             role = Role.SINGLE
         name = name_or_number("windows.smb_command", command)
         fields = self.read(columns, role)
         fields |= {"netflight.smb.version": "1", "netflight.smb.command": name}
+        _put(fields, "netflight.smb.transaction.begun_as", begun_as)
+        if not fields.get("netflight.smb.signature", "").strip("0"):
+            fields.pop("netflight.smb.signature", None)
         if fields.get("netflight.smb.tree_id") == _NONE1:  # none
             del fields["netflight.smb.tree_id"]
         key = ("NEGOTIATE",) if name == "NEGOTIATE" else ("1", identity, _first(columns, "smb.pid"), name)
@@ -166,6 +175,22 @@ class SmbDecoder(Decoder):
             _request1(fields, columns, name)
         _hosts(unit)
         return unit
+
+    def _begun_as(self, command: int, identity: str, place: Place) -> str:
+        """The command of the first part of a transaction that goes on as one of another kind, told once; else nothing.
+
+        Windows took the second kind's word for how long the data is (MS17-010).
+        """
+        begun = self._transactions.of(place)
+        if command in _TRANSACTIONS1:
+            if len(begun) >= _MAX_TRANSACTIONS and identity not in begun:
+                del begun[next(iter(begun))]
+            begun[identity] = name_or_number("windows.smb_command", command)
+        elif command in _SECONDARY1 and begun.get(identity):
+            expected = f"{begun[identity]}_SECONDARY"
+            if expected != name_or_number("windows.smb_command", command):
+                return begun.pop(identity)
+        return ""
 
 
 def _blocks(layer: Tree) -> Iterator[tuple[int, Tree]]:
