@@ -199,7 +199,7 @@ tcp_ports:add(ssh_port, ssh_lines)
 
 -- HTTP/0.9: a request is one line without a version, for whose head tshark would wait. It is shown as it was, with an end.
 local http, http_ports = tcp_ports:get_dissector(80), { 80, 3128, 8080 }
-local old_http = Proto("netflight_http", "HTTP, and HTTP/0.9")
+local old_http = Proto("netflight_old_http", "HTTP, and HTTP/0.9")
 function old_http.dissector(buffer, pinfo, tree)
   pinfo.can_desegment = 2
   local length = buffer:len()
