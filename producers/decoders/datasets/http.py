@@ -120,7 +120,9 @@ class HttpDecoder(Decoder):
         columns = self.columns(layer)
         role = self.role(columns, place)
         if role is not None:
-            version = _first(columns, f"http.{role.name.lower()}.version")
+            version, _, method = _first(columns, f"http.{role.name.lower()}.version").partition(" ")
+            if method and role is Role.REQUEST and columns["http.request.method"] == ["GET"]:
+                columns["http.request.method"] = [method]  # recognise.lua: one that tshark does not know
             unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
             if not version.startswith("HTTP/"):
                 unit.fields.pop("http.version", None)
