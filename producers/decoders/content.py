@@ -26,7 +26,7 @@ _KEY_FIELD = re.compile(
 _TELLING = re.compile(r"[$%#]\{|\.\./|\.\.\\|<[\w!/?%]|\(\)\s*\{|`|\$\(")
 
 _GUARDED = (
-    r"[\w.:\-\[\]$]{0,64}?(?:passw(?:or)?d|passwort|passphrase|passcode|passwd|pass|pwd|pw|psw|secret|token|api[_-]?key|credential)"
+    r"[\w.:\-\[\]$]{0,64}?(?:passw(?:or)?d|passwort|passphrase|passcode|passwd|(?<!com)(?<!by)pass|pwd|pw|psw|secret|token|api[_-]?key|credential)"
     r"(?:[_\-.]?(?:\d{1,2}|confirm(?:ation)?|repeat|again|new|old|value|text))?\]?"
 )
 _USER = re.compile(

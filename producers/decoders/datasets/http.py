@@ -131,12 +131,12 @@ class HttpDecoder(Decoder):
 
     def interim(self, response: Unit) -> bool:
         """Whether a final response is still to come for the same request."""
-        return bool(response.extra[0])
+        return bool(response.extra and response.extra[0])
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Add the beginnings of bodies; a response to HEAD has none whatever it says (RFC 9110, section 9.3.2)."""
         for unit in (request, response):
-            known = unit.extra[1] if unit is not None else None
+            known = unit.extra[1] if unit is not None and unit.extra else None
             if unit is not None and known is not None:
                 fields.update(_shown_body(unit, known if isinstance(known, Beginning) else Beginning(*known)))
         if request is None or response is None:
