@@ -209,6 +209,7 @@ def _read_fields(unit: Unit, columns: Columns) -> None:
     if not found:
         return
     fields, shown = unit.fields, _SHOWN[side]
+    fields[f"netflight.http.{side}.header_bytes"] = sum(map(len, lines))
     fields[f"netflight.http.{side}.headers"] = [f"{name}: {value}" for name, value in found]
     fields[f"http.{'client' if side == 'request' else 'server'}_header_names"] = header_names(found)
     for name, value in found:
