@@ -216,21 +216,41 @@ end
 tcp_ports:add(ssh_port, ssh_lines)
 
 -- HTTP/0.9: a request is one line without a version, for whose head tshark would wait. It is shown as it was, with an end.
+-- A method that tshark does not know makes no request of it: it is shown as GET, with its name behind the version, where
+-- the decoder looks for it.
 local http, http_ports = tcp_ports:get_dissector(80), { 80, 3128, 8080 }
-local old_http = Proto("netflight_old_http", "HTTP, and HTTP/0.9")
-function old_http.dissector(buffer, pinfo, tree)
+local known_methods = {}
+for name in ([[GET PUT HEAD POST DELETE TRACE OPTIONS PATCH CONNECT COPY MOVE LOCK UNLOCK MKCOL PROPFIND PROPPATCH POLL BCOPY BMOVE
+  SEARCH BDELETE BPROPFIND BPROPPATCH UNLINK VERSION-CONTROL CHECKOUT CHECKIN UNCHECKOUT MERGE MKWORKSPACE LABEL UPDATE REPORT
+  MKACTIVITY BASELINE-CONTROL SUBSCRIBE UNSUBSCRIBE NOTIFY M-SEARCH RPC_CONNECT RPC_IN_DATA RPC_OUT_DATA CCM_POST HTTP SIP
+  SSTP_DUPLEX_POST BITS_POST ICY INDEX]]):gmatch("%S+") do known_methods[name] = true end
+
+local other_http = Proto("netflight_other_http", "HTTP of other versions and methods")
+function other_http.dissector(buffer, pinfo, tree)
   pinfo.can_desegment = 2
   local length = buffer:len()
-  if length < 2048 and buffer(0, 1):uint() == 71 and buffer(length - 1, 1):uint() == 10 then
+  local method = buffer:raw(0, math.min(length, 32)):match("^(%u[%u_-]+)[ /]")
+  if method == "GET" and length < 2048 and buffer(length - 1, 1):uint() == 10 then
     local line = buffer:raw():match("^(GET [^ \r\n]+)\r?\n$")
     if line then
       http:call(ByteArray.new(line .. "\r\n\r\n", true):tvb("HTTP/0.9"), pinfo, tree)
       return length
     end
+  elseif method and not known_methods[method] then
+    local text = buffer:raw()
+    local target, version, rest = text:match("^%u[%u_-]+ (%S+) (HTTP/1%.%d)(\r?\n.*)$")
+    if target and not rest:find("\n\r?\n") then
+      pinfo.desegment_offset, pinfo.desegment_len = 0, DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    elseif target then
+      local shown = "GET " .. target .. " " .. version .. " " .. method .. rest
+      http:call(ByteArray.new(shown, true):tvb("HTTP with another method"), pinfo, tree)
+      return length
+    end
   end
   return http:call(buffer, pinfo, tree)
 end
-for _, port in ipairs(http_ports) do tcp_ports:add(port, old_http) end
+for _, port in ipairs(http_ports) do tcp_ports:add(port, other_http) end
 
 -- A proxy's connection is tshark's SOCKS until the proxy has agreed. From then on it is whatever has the port that was asked
 -- for, or else what it begins with: TLS is put together from segments as it should be only where it has the connection.
@@ -287,7 +307,7 @@ local texts = {
   { "^%*%d+\r\n%$%d+\r\n", "redis" },
   { "^220[ -][^\n]*[Ss][Mm][Tt][Pp]", "smtp", server },
   { "^SSH%-[12]%.%d+%-", "ssh", either }, { "\nSSH%-[12]%.%d+%-", "ssh", server },
-  { "^GET /[^ ]*\r?\n$", "http" },
+  { "^GET /[^ ]*\r?\n$", "http" }, { "^%u[%u_-]+ %S+ HTTP/1%.%d\r?\n", "http" },
   { "^CAP LS", "irc" }, { "^CAP REQ :", "irc" },
   { "^JRMI%z[\1\2][KLM]", "rmi" },
   { "^@RSYNCD: %d", "rsync", either },
