@@ -13,18 +13,20 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
 from producers.decoders.lane import Lane
+from producers.decoders.ordering import Chosen, Ordering
 from producers.decoders.places import Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction, tracker_for
 from producers.decoders.unit import Place, Unit
-from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
+from producers.engine.kernel.layout import NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.files.connections import Found
 from producers.files.events import units_of
@@ -82,6 +84,7 @@ class Pipeline:
         self._protocols: dict[int, list[str]] = {}
         self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
+        self._ordering = Ordering()
         self._now_ns = 0
         self._due_ns = NEVER
 
@@ -103,6 +106,7 @@ class Pipeline:
                 self._read(stop, progress)
             except CaptureError as cut_short:
                 error = cut_short
+            self._queue_held(self._ordering.rest())
             self._queue_records(self._engine.close())
             self._finish()
         finally:
@@ -143,21 +147,25 @@ class Pipeline:
             known = self._signatures.setdefault(pair >> 8, [])
             if pair & 0xFF not in known:
                 known.append(Signature(pair & 0xFF))
-        chosen = np.flatnonzero(facts["verdict"] & DECODE)
-        indexes, waiting = chosen, []
-        if len(chosen):
-            indexes, places, lanes = self._pool.feed(batch, chosen)
-            waiting = _waiting(lanes, places) if places is not None else []
-            self._telemetry.count("decoded", amount=len(waiting))
+        after, waiting = self._feed(self._ordering.arrange(batch))
         queue, begin = self._queue, 0
         told = self._beside(batch)
         if told:
-            before = np.searchsorted(indexes, [place for place, _ in told]).tolist()
+            before = np.searchsorted(after, [place for place, _ in told]).tolist()
             for end, (_, item) in zip(before, told, strict=True):
                 queue.extend(waiting[begin:end])
                 queue.append(item)
                 begin = end
         queue.extend(waiting[begin:])
+
+    def _feed(self, chosen: Chosen) -> tuple[NDArray[np.int64], list[Waiting]]:
+        """Give packets to the pool; what the queue keeps of each, and the packet of the batch that it comes after."""
+        if not len(chosen.indexes):
+            return chosen.after, []
+        after, places, lanes = self._pool.feed(chosen)
+        waiting = _waiting(lanes, places) if places is not None else []
+        self._telemetry.count("decoded", amount=len(waiting))
+        return after, waiting
 
     def _beside(self, batch: Batch) -> list[tuple[int, FlowRecord | Found | Unit]]:
         """What is told beside a batch's packets, each with the index of the packet it comes before."""
@@ -169,11 +177,18 @@ class Pipeline:
         units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
         return sorted([*files, *units, *records], key=itemgetter(0))
 
+    def _queue_held(self, chosen: Chosen | None) -> None:
+        """Put packets that were held back into the queue."""
+        if chosen is not None:
+            self._queue.extend(self._feed(chosen)[1])
+
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
         for record in records:
-            if record.final and self._files is not None:
-                self._queue.extend(self._files.ended(record.flow.uid))
+            if record.final:
+                self._queue_held(self._ordering.ended(record.flow.uid))
+                if self._files is not None:
+                    self._queue.extend(self._files.ended(record.flow.uid))
             self._queue.append(record)
 
     def _exchange(self, seconds: float) -> None:
@@ -185,6 +200,7 @@ class Pipeline:
         self._pool.nudge()
         self._exchange(_QUIET_SECONDS if self._pool.pending else 0.0)
         now_ns = time.time_ns()
+        self._queue_held(self._ordering.expired(now_ns))
         self._queue_records(self._engine.advance(now_ns))
         if not self._pool.pending:
             self._now_ns = max(self._now_ns, now_ns)
@@ -226,6 +242,7 @@ class Pipeline:
                 if flow.uid in tracker.held:
                     self._tell(tracker, tracker.end(flow))
             self._pool.over(flow.uid)
+            self._ordering.over(flow.uid)
         flow.protocols = self._recognised(flow.uid)
         if record.final:
             self._protocols.pop(flow.uid, None)

@@ -49,7 +49,8 @@ _REFUSALS = ("damaged or corrupt", "doesn't support")
 _PLUGINS = ("opcua.so", "profinet.so")
 
 PREFERENCES = {
-    "tcp.reassemble_out_of_order": "TRUE",
+    "tcp.reassemble_out_of_order": "FALSE",  # it would wait for ever for what is lost; `ordering` puts in order
+    "tcp.analyze_sequence_numbers": "FALSE",  # what comes again was left out; the engine counts it
     "ip.defragment": "TRUE",
 }
 
