@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
+from producers.decoders.holes import TAG, touches
 from producers.decoders.lane import Lane
 from producers.decoders.ordering import Chosen, Ordering
 from producers.decoders.places import Places
@@ -240,7 +241,7 @@ class Pipeline:
         if record.final:
             for tracker in self._used:
                 if flow.uid in tracker.held:
-                    self._tell(tracker, tracker.end(flow))
+                    self._tell(tracker, tracker.end(flow), flow)
             self._pool.over(flow.uid)
             self._ordering.over(flow.uid)
         flow.protocols = self._recognised(flow.uid)
@@ -321,13 +322,17 @@ class Pipeline:
                 self._tell(tracker, tracker.expire(self._now_ns))
         self._due_ns = min((tracker.due_ns for tracker in self._used), default=NEVER)
 
-    def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
+    def _tell(self, tracker: Tracker, transactions: Iterator[Transaction], ended: Flow | None = None) -> None:
         for transaction in transactions:
+            flow = transaction.units[0].place.flow
+            lost = self._ordering.holes(flow.uid) if flow is not None else ()
             try:
                 event = self._builder.transaction(tracker.decoder, transaction)
             except SURPRISES as error:
                 self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
+                if touches(transaction, lost, ended):
+                    event["tags"] = [*event.get("tags", ()), TAG]
                 self._emit_event(event)
 
     def _emit_event(self, event: Event) -> None:

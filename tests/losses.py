@@ -16,6 +16,7 @@ from producers.sources.opening import open_path
 from producers.sources.packet import RawPacket, block_of
 from producers.sources.write import encode, preamble
 from schemas.events import Event
+from schemas.model import datasets
 from tests.decoding import FLOW, decode
 
 _TCP, _SYN = 6, 2
@@ -66,7 +67,9 @@ def load(path: Path) -> Capture:
         packets += list(block)
         batch = engine.feed(block)
         facts = batch.facts
-        whole = (facts["kind"] == Kind.FLOW) & (facts["protocol"] == _TCP) & (facts["fragment"] == Fragment.NONE)
+        whole = (
+            (facts["kind"] == Kind.FLOW) & (facts["protocol"] == _TCP) & (facts["fragment"] == Fragment.NONE)
+        )
         for index in np.flatnonzero(whole).tolist():
             row, flow = facts[index], batch.flow(index)
             assert flow is not None
@@ -137,7 +140,7 @@ def span(event: Event) -> tuple[int, int]:
 
 @cache
 def endings(path: Path) -> dict[int, frozenset[int]]:
-    """For each frame that has a piece of a longer message, the frames in which tshark puts it together, at any level."""
+    """For each frame with a piece of a longer message, the frames in which tshark puts it together, at any level."""
     fields = [part for name in _REASSEMBLED for part in ("-e", name)]
     command = ["tshark", "-n", "-r", path, "-o", "tcp.reassemble_out_of_order:TRUE", "-Y", "tcp.len > 0"]
     ran = subprocess.run(
@@ -223,8 +226,6 @@ def compare(variant: Variant, complete: Sequence[Event], after: Sequence[Event])
 
 @cache
 def _kinds() -> dict[str, str]:
-    from schemas.model import datasets
-
     return {d.dataset: d.transaction.kind if d.transaction else "" for d in datasets().values()}
 
 

@@ -1,4 +1,4 @@
-"""Packets for tshark in the order of their TCP streams: batches in, batches out, those of connections with holes arranged.
+"""Packets for tshark in the order of their TCP streams: batches in, and out again with holes waited for.
 
 Nearly all batches pass as they are. Where the engine found a hole (`missing`, `unseen` of FACTS), the connection's
 packets are followed one by one (`stream.Stream`), and those held back beyond their block are copied.
@@ -30,8 +30,10 @@ _COLUMNS = (
 
 
 class Chosen(NamedTuple):
-    """Packets of a batch to be decoded, in order: their indexes in it, their frame numbers, and whether bytes just
-    before each are lost; each is given to tshark after the packet `after` of the block that was fed.
+    """Packets of a batch to be decoded, in order.
+
+    Their `indexes` in it, their `frames`, and in `holes` whether bytes just before each are lost. Each has its turn
+    after the packet `after` of the block that was fed.
     """
 
     batch: Batch

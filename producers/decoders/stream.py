@@ -238,10 +238,12 @@ class Stream:
                 return gap
 
     def _lowest(self, side: int, end: int | None = None) -> Segment | None:
-        """The first segment of a side, by number, that is held back; only of those that end by `end`."""
+        """The first segment of a side with payload, by number, that is held back; only of those that end by `end`."""
         found: Segment | None = None
         for segment in self.held:
-            if segment.side != side or segment.busy or (end is not None and ahead(segment.end, end) > 0):
+            if segment.side != side or segment.busy or segment.begin == segment.end:
+                continue
+            if end is not None and ahead(segment.end, end) > 0:
                 continue
             if found is None or ahead(segment.begin, found.begin) < 0:
                 found = segment

@@ -59,8 +59,8 @@ def _flow(row: tuple[Any, ...], interfaces: list[str]) -> Flow:
         version, ported, uid, end_ns, source_packets, destination_packets, source_bytes, destination_bytes,
         source_flags, destination_flags, source_ttl, destination_ttl, handshake_ns, source_missed,
         destination_missed, retransmits, out_of_order, zero_windows, ordinal, start_ns, history, source_mac,
-        destination_mac, outer_source_high, outer_source_low, outer_destination_high, outer_destination_low, *vlans, tags,
-        tunnel, outer_version, end_reason, interface,
+        destination_mac, outer_source_high, outer_source_low, outer_destination_high, outer_destination_low,
+        *vlans, tags, tunnel, outer_version, end_reason, interface,
     ) = row
     # fmt: on
     source, source_ip = address(version, source_high, source_low)

@@ -56,7 +56,9 @@ def shifts(segments: list[Segment]) -> list[tuple[int, int]]:
         own, other = segment.forward != segment.turned, segment.forward == segment.turned
         if segment.flags & SYN:
             lowered = {}
-        lowered.setdefault(own, first_shift(segment.sequence - (0 if segment.flags & SYN else 1), segment.uid))
+        lowered.setdefault(
+            own, first_shift(segment.sequence - (0 if segment.flags & SYN else 1), segment.uid)
+        )
         if segment.flags & ACK:
             lowered.setdefault(other, first_shift(segment.acknowledgement - 1, segment.uid))
         if fact["verdict"] & DECODE:
@@ -172,9 +174,7 @@ def test_the_late_packet_of_a_stretch_before_goes_back_to_it() -> None:
 def found(segments: list[Segment]) -> list[tuple[int, int]]:
     """What is missing before each segment that is handed over, and what it acknowledges and did not come."""
     facts = spliced(segments)
-    return [
-        (int(fact["missing"]), int(fact["unseen"])) for fact in facts if fact["verdict"] & DECODE
-    ]
+    return [(int(fact["missing"]), int(fact["unseen"])) for fact in facts if fact["verdict"] & DECODE]
 
 
 def test_what_came_before_is_not_handed_over_again() -> None:
@@ -237,7 +237,9 @@ def test_what_is_handed_over_in_order_is_one_stream(
     for segment, fact in zip(segments, spliced(segments, bases, block), strict=True):
         side = 0 if segment.forward else 1
         if segment.decode:
-            assert (int(fact["sequence"]) - int(fact["sequence_shift"]) - lowered[side]) % WRAP == handed[side]
+            assert (int(fact["sequence"]) - int(fact["sequence_shift"]) - lowered[side]) % WRAP == handed[
+                side
+            ]
             acknowledged = int(fact["acknowledgement"]) - int(fact["acknowledgement_shift"])
             if handed[1 - side]:
                 assert (acknowledged - lowered[1 - side]) % WRAP == handed[1 - side]

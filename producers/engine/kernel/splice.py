@@ -85,15 +85,22 @@ def splice(flows: Any, facts: Any, streams: Any) -> None:
         if fact.verdict & DECODE and _came_before(flow, fact, side):
             fact.verdict &= ~DECODE
         if fact.verdict & DECODE:
-            _lower(flow, side, number(fact.sequence) - (0 if fact.tcp_flags & _SYN else 1))
-            if fact.tcp_flags & _ACK:
-                _lower(flow, 1 - side, number(fact.acknowledgement) - 1)
-            if fact.length > 0 and fact.tcp_flags & _ACK:
-                fact.unseen = _acknowledge(flow, 1 - side, number(fact.acknowledgement))
-            fact.sequence_shift = _hand_over(flow, fact, side)
-            fact.acknowledgement_shift = _shift_at(flow, 1 - side, number(fact.acknowledgement))
+            _take(flow, fact, side)
             if fact.length > 0 or fact.tcp_flags & _SYN:
                 _remember(flow, fact, side, streams)
+
+
+@bare_inner
+def _take(flow: Any, fact: Any, side: int) -> None:
+    """Write what concerns a packet that is handed over."""
+    acknowledgement = number(fact.acknowledgement)
+    _lower(flow, side, number(fact.sequence) - (0 if fact.tcp_flags & _SYN else 1))
+    if fact.tcp_flags & _ACK:
+        _lower(flow, 1 - side, acknowledgement - 1)
+        if fact.length > 0:
+            fact.unseen = _acknowledge(flow, 1 - side, acknowledgement)
+    fact.sequence_shift = _hand_over(flow, fact, side)
+    fact.acknowledgement_shift = _shift_at(flow, 1 - side, acknowledgement)
 
 
 @bare_inner
