@@ -276,8 +276,8 @@ def _told(flow: Flow) -> dict[str, Any]:
     if flow.protocols:
         kept["protocols"] = flow.protocols.copy()
     source, destination = (
-        _seen(flow.source_ttl, flow.source_flags),
-        _seen(flow.destination_ttl, flow.destination_flags),
+        _seen(flow.source_ttl, flow.source_flags, flow.source_missed_bytes),
+        _seen(flow.destination_ttl, flow.destination_flags, flow.destination_missed_bytes),
     )
     if source:
         kept["source"] = source
@@ -293,11 +293,13 @@ def _told(flow: Flow) -> dict[str, Any]:
     return kept
 
 
-def _seen(ttl: int, flags: int) -> dict[str, Any]:
-    """The first TTL and all TCP flags of one side, as far as there are any."""
+def _seen(ttl: int, flags: int, missed: int) -> dict[str, Any]:
+    """The first TTL, all TCP flags and the missed bytes of one side, as far as there are any."""
     side: dict[str, Any] = {"ttl": ttl} if ttl else {}
     if flags:
         side["tcp_flags"] = _flag_letters(flags)
+    if missed:
+        side["missed_bytes"] = missed
     return side
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.decoders.ordering import Chosen
 from producers.decoders.unit import Place
 from producers.engine.kernel.layout import Kind, Signature
 from producers.engine.model import Batch, Flow, Tunnel
@@ -79,8 +80,9 @@ class Places(NamedTuple):
         return [self.names[number] for number in self.interfaces.tolist()]
 
 
-def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
-    """Where the packets of a batch at `indexes` were seen."""
+def places_of(chosen: Chosen) -> Places:
+    """Where chosen packets were seen."""
+    batch, indexes = chosen.batch, chosen.indexes
     block, facts = batch.block, batch.facts[indexes]
     uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
     _, first, which = np.unique(uids, return_index=True, return_inverse=True)
@@ -88,7 +90,7 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
     return Places(
         [batch.flow(index) for index in indexes[first].tolist()],
         [name for name, _ in block.interfaces],
-        indexes + block.first_frame,
+        chosen.frames,
         block.time_ns[indexes],
         which,
         facts["forward"] == 1,
@@ -96,7 +98,7 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         block.interface[indexes],
         np.where(tcp, facts["sequence"], np.int64(-1)),
         np.where(tcp, facts["acknowledgement"], np.int64(-1)),
-        np.zeros(len(indexes), np.bool_),
+        chosen.holes,
         _messages(batch, indexes),
         np.where(facts["kind"] == _FLOW, facts["depth"], np.uint8(0)),
     )

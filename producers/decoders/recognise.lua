@@ -297,7 +297,7 @@ local function asks_proxy(text, length)
     return false
   end
   local sequence = tcp_sequence()
-  return sequence ~= nil and sequence.value == 1
+  return sequence ~= nil and sequence.value % 65536 == 1 -- streams begin at a multiple: kernel/splice.py
 end
 
 -- What begins with a text of its own; who sends it, where that is not the client.

@@ -95,8 +95,8 @@ def test_a_flow_has_so_many_events_of_a_message_and_one_for_the_rest() -> None:
         ({"retransmits": 20}, [20]),
         ({"retransmits": 20, "source_packets": 401}, []),
         ({"zero_windows": 5, "out_of_order": 30}, [30, 5]),
-        ({"missed_bytes": 1 << 16, "source_bytes": 1 << 20}, [1 << 16]),
-        ({"missed_bytes": 1 << 16, "source_bytes": 1 << 22}, []),
+        ({"source_missed_bytes": 1 << 16, "source_bytes": 1 << 20}, [1 << 16]),
+        ({"source_missed_bytes": 1 << 16, "source_bytes": 1 << 22}, []),
     ],
 )
 def test_trouble_begins_at_its_thresholds(counters: dict[str, int], wanted: list[int]) -> None:

@@ -158,6 +158,11 @@ FACTS = np.dtype(
             "u4",
         ),  # to be taken from the sequence number, so that skipped payload leaves no hole
         ("acknowledgement_shift", "u4"),  # likewise from the acknowledgement
+        (
+            "missing",
+            "i4",
+        ),  # of a decoded segment: bytes before it that did not come; -n: it begins n before the furthest one's end
+        ("unseen", "i4"),  # bytes that it acknowledges and that did not come
         # policy
         ("verdict", "u1"),
         ("rule", "u1"),  # index of the rule that decided
