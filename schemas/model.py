@@ -102,7 +102,7 @@ class Transaction(_Strict):
     is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
-    others did the opposite.
+    others did the opposite, but for those of `neither` (the exchange goes on), and where the field of `ok` is missing.
     """
 
     kind: Literal["single", "pair", "connection", "stream"]
@@ -113,6 +113,7 @@ class Transaction(_Strict):
     again: bool = False
     ok: Condition | None = None
     error: Condition | None = None
+    neither: Condition | None = None
     limit: int = Field(default=0, ge=0)
     timeout: float = Field(default=10.0, gt=0)
 

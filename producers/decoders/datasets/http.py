@@ -151,7 +151,7 @@ def _read_response(unit: Unit, columns: Columns) -> None:
     upgrade = _first(columns, "http.upgrade").lower() if code == _UPGRADED else ""
     # An interim response (RFC 9110, section 15.2) is followed by the final one, but after 101 by what follows on it.
     unit.extra = 100 <= code < 200 and (code != _UPGRADED or upgrade == _H2C)
-    unit.status = "Error" if code >= 400 else "OK"
+    unit.status = "Error" if code >= 400 else "OK" if code >= 100 else ""
     if upgrade:
         fields["netflight.http.upgrade"] = upgrade
 

@@ -206,7 +206,8 @@ def _reply(kind: str, value: Any, session: _Session, unit: Unit) -> Unit | None:
         unit.key, unit.doubtful = taken.item.key if taken.item else (), taken.doubtful
     if kind == "error":
         fields["redis.error"] = fields["error.message"] = str(value)
-        unit.status = "Error"
+        # MOVED and ASK send the client to another node of a cluster.
+        unit.status = "" if str(value).startswith(("MOVED ", "ASK ")) else "Error"
     elif kind != "unknown":
         text = _text(value, kind, 0)
         fields["redis.return_value"] = Secret(text) if secret else text

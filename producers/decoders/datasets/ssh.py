@@ -57,7 +57,7 @@ class SshDecoder(Decoder):
             yield Unit(Role.PART, fields, place, protocol, hashes=hashes, extra=(side, part))
 
     def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:
-        """Add what both sides' parts tell together."""
+        """Add what both sides' parts tell together. How the login went is encrypted."""
         told: dict[str, dict[str, str]] = {"client": {}, "server": {}}
         for unit in parts:
             side, part = unit.extra
@@ -73,7 +73,7 @@ class SshDecoder(Decoder):
                 fields[f"netflight.ssh.{field}"] = agreed
         encrypted = "newkeys" in client and "newkeys" in server
         fields["netflight.ssh.encrypted"] = encrypted
-        return "OK" if encrypted else ""
+        return ""
 
     def told_all(self, parts: list[Unit]) -> bool:
         """Whether both sides have switched to new keys: the rest is encrypted."""
