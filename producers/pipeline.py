@@ -18,7 +18,7 @@ from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
 from producers.decoders.lane import Lane
-from producers.decoders.places import Places
+from producers.decoders.places import Holes, Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
@@ -82,6 +82,7 @@ class Pipeline:
         self._protocols: dict[int, list[str]] = {}
         self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
+        self._holes = Holes()
         self._now_ns = 0
         self._due_ns = NEVER
 
@@ -244,6 +245,8 @@ class Pipeline:
         names, told = answer
         if names and flow is not None:
             self._remember(flow.uid, names)
+        if hole or self._holes:
+            hole = self._holes.lies_before(flow, forward, hole=hole, read=bool(told))
         if told:
             path = self._source.path
             place = Place(

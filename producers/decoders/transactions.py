@@ -179,7 +179,9 @@ class PairTracker(Tracker):
         self._by_age.append(waiting)
         turns = self._by_key.get(where)
         if turns is None:
-            turns = self._by_key[where] = Turns(by_numbers=self._by_numbers)
+            identified = bool(unit.key)
+            turns = Turns(by_numbers=self._by_numbers, identified=identified)
+            self._by_key[where] = turns
         for given_up in turns.ask(waiting, unit.place):
             yield from self._give_up(given_up)
 

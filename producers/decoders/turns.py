@@ -57,7 +57,8 @@ class Taken(NamedTuple, Generic[T]):
 class Turns(Generic[T]):
     """The requests of one connection (or of one key on it) that wait; at most `limit` of them, 0: any number.
 
-    Without `by_numbers` they are answered in their order, whatever TCP's numbers are.
+    Without `by_numbers` they are answered in their order, whatever TCP's numbers are. Before the first of
+    `identified` ones that is seen there is none: they have a key, if one that is used again.
 
     `sure`: the stream was seen from its begin, and nothing in it since is missing. `waits`: the client is known to
     wait for what it has asked before it asks again; `rolls`: it is known not to. `pipelined`: what waits now was sent
@@ -65,12 +66,22 @@ class Turns(Generic[T]):
     """
 
     __slots__ = (
-        *("_acknowledged", "_answered", "_by_numbers", "_limit", "_pending", "_pipelined", "_rolls", "_sure"),
+        *(
+            "_acknowledged",
+            "_answered",
+            "_by_numbers",
+            "_identified",
+            "_limit",
+            "_pending",
+            "_pipelined",
+            "_rolls",
+            "_sure",
+        ),
         *("_waiting", "_waits"),
     )
 
-    def __init__(self, limit: int = 0, *, by_numbers: bool = True) -> None:
-        self._limit, self._by_numbers = limit, by_numbers
+    def __init__(self, limit: int = 0, *, by_numbers: bool = True, identified: bool = False) -> None:
+        self._limit, self._by_numbers, self._identified = limit, by_numbers, identified
         self._waiting: deque[_Turn[T]] = deque()
         self._sure: bool | None = None
         self._waits = self._pipelined = self._rolls = False
@@ -99,8 +110,7 @@ class Turns(Generic[T]):
         if not self._has_numbers(place):
             waiting.append(_Turn(item, -1, -1, -1, alone=not waiting, after_hole=False))
         else:
-            if self._sure is None:
-                self._sure = self._waits = place.flow is None or place.flow.begun
+            self._begin(place)
             hole = place.hole and not _reaches(self._acknowledged, place.sequence)
             if not self._sure and not hole and self._begins_anew(place):
                 given_up = list(self)
@@ -115,6 +125,11 @@ class Turns(Generic[T]):
             given_up.append(waiting.popleft().item)
             self._sure = False
         return given_up
+
+    def _begin(self, place: Place) -> None:
+        """At the first packet: what is before it is known if the connection was seen from its begin."""
+        if self._sure is None:
+            self._sure = self._waits = self._identified or place.flow is None or place.flow.begun
 
     def _begins_anew(self, place: Place) -> bool:
         """Whether all that was asked before is over: a client that waits has received all since, and something."""
@@ -132,6 +147,7 @@ class Turns(Generic[T]):
             if turn is not None:
                 self._waiting.remove(turn)
             return Taken(turn.item if turn else None)
+        self._begin(place)
         if turn is None:
             self._sure, self._pending = False, -1
             self._heard(place)

@@ -117,7 +117,7 @@ class HttpDecoder(Decoder):
             return
         place = head.place
         if head.pushed:  # the server says what the client would have asked for (RFC 9113, section 8.4)
-            place = place._replace(from_initiator=not place.from_initiator)
+            place = place._replace(from_initiator=not place.from_initiator, sequence=-1, acknowledgement=-1)
         unit = self._unit(columns, role, place, "2", headers.get(":scheme", ""))
         unit.key = () if head.stream == _UPGRADED_STREAM else (str(head.stream),)
         unit.fields["netflight.http.stream"] = head.stream
