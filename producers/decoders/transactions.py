@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
-from producers.decoders.turns import Taken, Turns, confirms
+from producers.decoders.turns import Taken, Turns, confirms, contradicts
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
@@ -197,7 +197,10 @@ class PairTracker(Tracker):
             taken = turns.answer(unit.place, partial(self._possible, unit))
         found = taken.item
         if flow is not None and flow.uid in self._doubtful:
-            yield from self._decide(flow.uid, right=found is not None or self.decoder.speaks_alone(unit))
+            right = (
+                found is not None or self.decoder.speaks_alone(unit) or not self._contradicts(unit, flow.uid)
+            )
+            yield from self._decide(flow.uid, right=right)
         for given_up in taken.given_up:
             yield from self._give_up(given_up)
         if found is None:
@@ -212,6 +215,12 @@ class PairTracker(Tracker):
     def _possible(self, response: Unit, waiting: _Waiting) -> bool:
         possible = self.decoder.any_side or _other_side(waiting.unit, response)
         return possible and self.decoder.match(waiting.unit, response)
+
+    def _contradicts(self, response: Unit, uid: int) -> bool:
+        """Whether a response that answers nothing shows that a flow's doubtful pair is none, as others wait."""
+        before = self._doubtful[uid].response
+        others = len(self._by_flow.get(uid, ())) > 1
+        return others or (before is not None and contradicts(response.place, before.place))
 
     def _decide(self, uid: int, *, right: bool) -> Iterator[Transaction]:
         """Yield a flow's doubtful pair: as such if it is right, else its halves."""

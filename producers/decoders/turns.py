@@ -62,7 +62,7 @@ class Turns(Generic[T]):
 
     `sure`: the stream was seen from its begin, and nothing in it since is missing. `waits`: the client is known to
     wait for what it has asked before it asks again; `rolls`: it is known not to. `pipelined`: what waits now was sent
-    without waiting.
+    without waiting. `strays`: the responses that come now are to requests that were not seen.
     """
 
     __slots__ = (
@@ -77,14 +77,14 @@ class Turns(Generic[T]):
             "_rolls",
             "_sure",
         ),
-        *("_waiting", "_waits"),
+        *("_strays", "_waiting", "_waits"),
     )
 
     def __init__(self, limit: int = 0, *, by_numbers: bool = True, identified: bool = False) -> None:
         self._limit, self._by_numbers, self._identified = limit, by_numbers, identified
         self._waiting: deque[_Turn[T]] = deque()
         self._sure: bool | None = None
-        self._waits = self._pipelined = self._rolls = False
+        self._waits = self._pipelined = self._rolls = self._strays = False
         self._answered = self._acknowledged = self._pending = -1
 
     def __len__(self) -> int:
@@ -117,6 +117,7 @@ class Turns(Generic[T]):
                 waiting.clear()
                 self._sure = self._waits = True
             self._pending = -1
+            self._strays &= not _reaches(place.acknowledgement, self._answered)
             if waiting and waiting[-1].heard == place.acknowledgement:
                 self._pipelined = True
             heard = place.acknowledgement
@@ -205,8 +206,12 @@ class Turns(Generic[T]):
         )
 
     def _doubtful(self, place: Place, possible: Callable[[T], bool] | None) -> Taken[T]:
-        """The answer to the only request that is possible; those that were sent before it are over."""
-        found = self._only(place, possible)
+        """The answer to the only request that is possible; those that were sent before it are over.
+
+        Two such without a request between them show a client that does not wait: then neither is one.
+        """
+        self._strays |= self._pending >= 0
+        found = None if self._strays else self._only(place, possible)
         self._heard(place)
         self._pending = self._answered if found is not None else -1
         if found is None:
@@ -244,6 +249,14 @@ def confirms(request: Place, response: Place) -> bool:
         or response.acknowledgement <= 0
         or _reaches(request.acknowledgement, end)
     )
+
+
+def contradicts(response: Place, doubtful: Place) -> bool:
+    """Whether a response that answers nothing shows that the one before it was to another request.
+
+    It does if the server had received nothing in between; else it may be to a request that was not seen.
+    """
+    return response.acknowledgement <= 0 or not _after(response.acknowledgement, doubtful.acknowledgement)
 
 
 def _after(one: int, other: int) -> bool:
