@@ -161,6 +161,30 @@ class EventSpec(_Strict):
     action: str
 
 
+class Evidence(_Strict):
+    """A field that shows a failure: by being there, by one of its values (or none of `but`), or from a number on.
+
+    Values are compared as text; of a list one is enough.
+    """
+
+    field: FieldName
+    values: tuple[str, ...] = Field(default=(), alias="in")
+    but: tuple[str, ...] = ()
+    least: int | None = Field(default=None, alias="from")
+
+
+class OutcomeSpec(_Strict):
+    """What makes an event a success, a failure, or neither, in words for docs/protocols/outcomes.md.
+
+    `evidence`: of each event that failed at least one of these holds. Without any, no event of the dataset fails.
+    """
+
+    success: str = ""
+    failure: str = ""
+    unknown: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
 class Dataset(_Strict):
     """One dataset. `decoder` names a function where YAML cannot say how a layer becomes units."""
 
@@ -177,10 +201,16 @@ class Dataset(_Strict):
     tshark: TsharkSpec | None = None
     decoder: str = "fields"
     transaction: Transaction | None = None
+    outcome: OutcomeSpec | None = None
     fields: dict[FieldName, FieldSpec]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dataset":
+        if self.outcome and bool(self.outcome.failure) != bool(self.outcome.evidence):
+            raise ValueError("outcome: failure and evidence come together")
+        for evidence in self.outcome.evidence if self.outcome else ():
+            if evidence.field not in self.fields:
+                raise ValueError(f"outcome.evidence: there is no field {evidence.field}")
         if (self.tshark is None) != (self.transaction is None):
             raise ValueError("tshark and transaction come together")
         if self.transaction and self.transaction.kind == "pair" and not self.transaction.request:

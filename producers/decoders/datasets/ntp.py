@@ -50,7 +50,8 @@ class NtpDecoder(Decoder):
             unit.extra = columns.get("ntp.org" if role is Role.RESPONSE else "ntp.xmt", [_NEVER])[0]
             wrong = _reference(unit, columns) if role is not Role.REQUEST else None
         if role is Role.RESPONSE:
-            unit.status = "Error" if wrong else "OK"
+            kissed = "netflight.ntp.kiss_code" in unit.fields
+            unit.status = "Error" if wrong else "" if kissed else "OK"
         yield unit
 
     def match(self, request: Unit, response: Unit) -> bool:
