@@ -11,6 +11,14 @@ from schemas.events import Event, get
 from schemas.model import Dataset, Evidence, datasets
 from tests.decoding import everything
 
+# Events of which one side's packets say how it went: a server's request or notice, a client that rejects a message.
+ONE_SIDED = {
+    "network_traffic.amqp",
+    "network_traffic.mqtt",
+    "network_traffic.dhcpv6",
+    "network_traffic.profinet",
+}
+
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
 
@@ -68,3 +76,16 @@ def test_no_failure_without_its_evidence() -> None:
                 bare.append((path, event["event"]["dataset"], get(event, "netflight.frame.first")))
     assert failures > 1000
     assert bare == []
+
+
+@pytest.mark.timeout(1200)
+def test_where_no_packet_of_the_server_was_seen_the_outcome_is_unknown() -> None:
+    known = [
+        (path, event["event"]["dataset"], get(event, "netflight.frame.first"))
+        for path, events in everything().items()
+        for event in events
+        if event["event"].get("outcome") in ("success", "failure")
+        and get(event, "destination.packets") == 0
+        and event["event"]["dataset"] not in ONE_SIDED
+    ]
+    assert known == []
