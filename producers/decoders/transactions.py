@@ -160,12 +160,12 @@ class PairTracker(Tracker):
         if unit.role is Role.SINGLE:
             yield Transaction(request=unit, response=None)
             return
-        flow = unit.place.flow
-        where = (None if flow is None or self.decoder.transaction.any_flow else flow.uid, *unit.key)
-        if unit.role is Role.REQUEST:
-            yield from self._ask(unit, where)
-        else:
-            yield from self._answer(unit, where)
+        asks = unit.role is Role.REQUEST
+        flow, of_request = unit.place.flow, unit.place.from_initiator is asks
+        where: tuple[object, ...] = (None, None, *unit.key)
+        if flow is not None and not self.decoder.transaction.any_flow:
+            where = (flow.uid, None if self.decoder.any_side else of_request, *unit.key)
+        yield from self._ask(unit, where) if asks else self._answer(unit, where)
 
     def _ask(self, unit: Unit, where: tuple[object, ...]) -> Iterator[Transaction]:
         flow = unit.place.flow
@@ -245,7 +245,8 @@ class PairTracker(Tracker):
         """Yield the unanswered requests of a flow."""
         for waiting in self._by_flow.pop(flow.uid, ()):
             yield from self._overdue(waiting)
-        self._by_key.pop((flow.uid,), None)
+        for side in (None, True, False):
+            self._by_key.pop((flow.uid, side), None)
         self._doubtful.pop(flow.uid, None)
 
     def close(self) -> Iterator[Transaction]:
@@ -269,12 +270,13 @@ class PairTracker(Tracker):
         waiting.done = True
         where, flow = waiting.where, waiting.unit.place.flow
         turns = self._by_key.get(where)
-        if turns is not None and not turns and (len(where) > 1 or flow is None):
+        keyed = bool(waiting.unit.key) or where[0] is None
+        if turns is not None and not turns and keyed:
             del self._by_key[where]
         of_flow = self._by_flow.get(flow.uid) if flow is not None else None
         if flow is not None and of_flow is not None:
             of_flow.remove(waiting)
-            if not of_flow and len(where) > 1:
+            if not of_flow and keyed and where[:2] not in self._by_key:
                 del self._by_flow[flow.uid]
         self._compact()
 
