@@ -23,7 +23,7 @@ from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
 from producers.decoders.holes import TAG, touches
 from producers.decoders.lane import Lane
 from producers.decoders.ordering import Chosen, Ordering
-from producers.decoders.places import Places
+from producers.decoders.places import Holes, Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
@@ -91,6 +91,7 @@ class Pipeline:
         self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
         self._ordering = Ordering()
+        self._holes = Holes()
         self._now_ns = 0
         self._latest_ns = self._came_ns = (
             0  # the latest packet's own time, and when one came by the monotonic clock
@@ -276,6 +277,8 @@ class Pipeline:
         names, told = answer
         if names and flow is not None:
             self._remember(flow.uid, names)
+        if hole or self._holes:
+            hole = self._holes.lies_before(flow, forward, hole=hole, read=bool(told))
         if told:
             path = self._source.path
             place = Place(

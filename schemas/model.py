@@ -65,7 +65,7 @@ class Transaction(Strict):
     is an event without its response.
 
     `ok` and `error` say which responses (of `single`: which units) succeeded or failed; with one of the two, all
-    others did the opposite.
+    others did the opposite, but for those of `neither` (the exchange goes on), and where the field of `ok` is missing.
     """
 
     kind: Literal["single", "pair", "connection", "stream"]
@@ -76,6 +76,7 @@ class Transaction(Strict):
     again: bool = False
     ok: Condition | None = None
     error: Condition | None = None
+    neither: Condition | None = None
     limit: int = Field(default=0, ge=0)
     timeout: float = Field(default=10.0, gt=0)
 
@@ -123,6 +124,30 @@ class EventSpec(Strict):
     action: str
 
 
+class Evidence(Strict):
+    """A field that shows a failure: by being there, by one of its values (or none of `but`), or from a number on.
+
+    Values are compared as text; of a list one is enough.
+    """
+
+    field: FieldName
+    values: tuple[str, ...] = Field(default=(), alias="in")
+    but: tuple[str, ...] = ()
+    least: int | None = Field(default=None, alias="from")
+
+
+class OutcomeSpec(Strict):
+    """What makes an event a success, a failure, or neither, in words for docs/protocols/outcomes.md.
+
+    `evidence`: of each event that failed at least one of these holds. Without any, no event of the dataset fails.
+    """
+
+    success: str = ""
+    failure: str = ""
+    unknown: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
 class Dataset(Strict):
     """One dataset. `decoder` names a function where YAML cannot say how a layer becomes units.
 
@@ -144,11 +169,17 @@ class Dataset(Strict):
     tshark: TsharkSpec | None = None
     decoder: str = "fields"
     transaction: Transaction | None = None
+    outcome: OutcomeSpec | None = None
     fields: dict[FieldName, FieldSpec]
     copies: dict[FieldName, FieldName] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dataset":
+        if self.outcome and bool(self.outcome.failure) != bool(self.outcome.evidence):
+            raise ValueError("outcome: failure and evidence come together")
+        for evidence in self.outcome.evidence if self.outcome else ():
+            if evidence.field not in self.fields:
+                raise ValueError(f"outcome.evidence: there is no field {evidence.field}")
         if (self.tshark is None) != (self.transaction is None):
             raise ValueError("tshark and transaction come together")
         if self.transaction and self.transaction.kind == "pair" and not self.transaction.request:

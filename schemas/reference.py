@@ -2,7 +2,7 @@
 
 import json
 
-from schemas.model import Dataset, FieldSpec, datasets, envelope
+from schemas.model import Dataset, Evidence, FieldSpec, datasets, envelope
 
 HEAD = """# Fields
 
@@ -15,6 +15,17 @@ SHARED = """
 
 Fields of all datasets.
 
+"""
+OUTCOMES = """# Outcomes
+
+Rendered from schemas/ by `./netflight schemas render`; do not edit. `event.outcome` is `success` or `failure` only
+where something on the wire shows it; else it is `unknown`. That nobody answered is no failure, nor is what every client
+answers with another request, or what ends a listing. An error that a server names is a failure also where it is
+common (404, NXDOMAIN). Datasets that are not here say nothing of an outcome. Each failure has at least one of the
+fields of the last column.
+
+| dataset | success | failure | unknown | evidence of a failure |
+|---|---|---|---|---|
 """
 PACKET = """
 ## Events of decoded packets
@@ -38,6 +49,26 @@ def fields_markdown() -> str:
     parts += [STATISTIC, _table(shared.statistic)]
     parts.extend(_section(dataset) for dataset in datasets().values())
     return "".join(parts)
+
+
+def outcomes_markdown() -> str:
+    """What success, failure and unknown mean for each dataset that says so, and which fields show a failure."""
+    rows = [
+        f"| {d.name} | {d.outcome.success} | {d.outcome.failure} | {d.outcome.unknown} "
+        f"| {', '.join(map(_evidence, d.outcome.evidence))} |\n"
+        for d in datasets().values()
+        if d.outcome is not None
+    ]
+    return OUTCOMES + "".join(rows)
+
+
+def _evidence(of: Evidence) -> str:
+    said = f"`{of.field}`"
+    if of.values:
+        return f"{said} {', '.join(of.values)}"
+    if of.but:
+        return f"{said} but {', '.join(of.but)}"
+    return said if of.least is None else f"{said} from {of.least}"
 
 
 def _section(dataset: Dataset) -> str:

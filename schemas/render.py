@@ -8,7 +8,7 @@ from schemas.elasticsearch import Dialect, component_templates, index_templates
 from schemas.jsonschema import json_schema
 from schemas.kibana import ndjson
 from schemas.model import datasets
-from schemas.reference import fields_markdown
+from schemas.reference import fields_markdown, outcomes_markdown
 
 ROOT = Path(__file__).resolve().parent
 GENERATED = ROOT / "generated"
@@ -46,6 +46,7 @@ def _wanted() -> dict[Path, str]:
     files[GENERATED / "kibana" / "netflight.ndjson"] = ndjson()
     if DOCS.is_dir() and (ROOT.parent / "pyproject.toml").is_file():
         files[DOCS / "fields.md"] = fields_markdown()
+        files[DOCS / "protocols" / "outcomes.md"] = outcomes_markdown()
     return files
 
 

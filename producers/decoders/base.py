@@ -135,17 +135,17 @@ class Decoder:
         return None
 
     def status(self, columns: Columns, role: Role, place: Place) -> str:
-        """OK or Error, as the dataset says of such a response; nothing where it does not say."""
-        ok, error = self.transaction.ok, self.transaction.error
-        if role is Role.REQUEST:
+        """OK or Error, as the dataset says of such a response; nothing where it does not say, or has nothing to say."""
+        ok, error, neither = self.transaction.ok, self.transaction.error, self.transaction.neither
+        if role is Role.REQUEST or _holds(neither, columns, place):
             return ""
         if _holds(ok, columns, place):
             return "OK"
         if _holds(error, columns, place):
             return "Error"
-        if (ok is None) == (error is None):
-            return ""
-        return "OK" if ok is None else "Error"
+        if ok is not None and error is None:
+            return "Error" if ok.field in columns else ""  # a value that is there, and is none of success
+        return "OK" if error is not None and ok is None else ""
 
     def key(self, columns: Columns) -> tuple[str, ...]:
         """The values that request and response have in common."""
@@ -167,7 +167,8 @@ class Decoder:
         wanted = {name for column in self._columns for name in column.tshark}
         wanted.update(self.transaction.key)
         said = self.transaction
-        wanted.update(c.field for c in (said.request, said.response, said.ok, said.error) if c and c.field)
+        conditions = (said.request, said.response, said.ok, said.error, said.neither)
+        wanted.update(condition.field for condition in conditions if condition and condition.field)
         return frozenset(wanted) | self.extra_fields()
 
 

@@ -33,6 +33,11 @@ def inner(tree: Tree) -> Tree:
     return found if isinstance(found, dict) else {}
 
 
+def value_of(tree: Tree) -> Any:
+    """The value of an element that is no document."""
+    return _scalar(tree, number(first(tree, "mongo.element.type")))
+
+
 class Documents:
     """Reads documents, at most so many elements of all of them together; what is too much is left out."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from producers.decoders.base import Decoder
-from producers.decoders.places import packed_flow, unpacked_flow
+from producers.decoders.places import Holes, packed_flow, unpacked_flow
 from producers.decoders.plan import DecodePlan
 from producers.decoders.records import Reader, Splitter
 from producers.decoders.secrets import Credentials
@@ -44,9 +44,20 @@ class Decoding:
         self._numbers = {decoder.dataset.name: number for number, decoder in enumerate(plan.decoders)}
         self._reader = Reader(frozenset(plan.by_layer), plan.nested, plan.bare, plan.beside)
         self._told: dict[int, tuple[str, ...]] = {}
+        self._holes = Holes()
 
     def answer(self, record: bytes, place: Place) -> Answer:
         """What a record says of the packet that was seen at `place`."""
+        if not place.hole and not self._holes:
+            return self._answer(record, place)
+        flow, forward = place.flow, place.from_initiator
+        hole = self._holes.lies_before(flow, forward, hole=place.hole, read=True)
+        names, told = self._answer(record, place._replace(hole=hole))
+        if hole and not told:
+            self._holes.lies_before(flow, forward, hole=True, read=False)
+        return names, told
+
+    def _answer(self, record: bytes, place: Place) -> Answer:
         reading = self._reader.read(record, place.depth)
         if reading is None:
             return (), ["record"]

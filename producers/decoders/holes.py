@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from producers.decoders.unbroken import Hole, ahead
 from producers.decoders.transactions import Transaction
+from producers.decoders.unbroken import Hole, ahead
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow
 

@@ -6,8 +6,10 @@ from producers.decoders.convert import number
 from producers.decoders.tables import name_of
 
 PENDING = 0x0000_0103
-_MORE_PROCESSING_REQUIRED = 0xC000_0016  # the handshake goes on
 _SEVERITY_ERROR = 3
+_ENDS = frozenset({0xC000_0011, 0xC000_00D9})  # END_OF_FILE, PIPE_EMPTY: all has been read
+# The exchange goes on: BUFFER_TOO_SMALL, CANCELLED, RETRY, MORE_PROCESSING_REQUIRED, PATH_NOT_COVERED.
+_GOES_ON = frozenset({0xC000_0016, 0xC000_0023, 0xC000_0120, 0xC000_022D, 0xC000_0257})
 
 
 class NtStatus(NamedTuple):
@@ -18,9 +20,15 @@ class NtStatus(NamedTuple):
     name: str
 
     @property
-    def failed(self) -> bool:
-        """Whether the command failed: severity error, but for the one that asks for more."""
-        return self.value >> 30 == _SEVERITY_ERROR and self.value != _MORE_PROCESSING_REQUIRED
+    def outcome(self) -> str:
+        """Error where the severity is such, unless it says that all was read; nothing where the exchange goes on.
+
+        Warnings, as that there are no more files or that the answer is longer, are OK.
+        """
+        if self.value in _GOES_ON:
+            return ""
+        failed = self.value >> 30 == _SEVERITY_ERROR and self.value not in _ENDS
+        return "Error" if failed else "OK"
 
 
 def nt_status(text: str) -> NtStatus | None:

@@ -22,6 +22,7 @@ _FLOW = int(Kind.FLOW)
 _TCP = 6
 _DNS = int(Signature.DNS)
 _DNS_PORTS = (53, 5353, 5355)
+_MAX_HOLES = 1 << 14
 
 
 class Places(NamedTuple):
@@ -78,6 +79,28 @@ class Places(NamedTuple):
     def name_of_each(self) -> list[str]:
         """The interface's name of each row."""
         return [self.names[number] for number in self.interfaces.tolist()]
+
+
+class Holes:
+    """Holes after which no message was read yet, by flow and direction: what is read next is the first after them."""
+
+    def __init__(self) -> None:
+        self._open: set[tuple[int, bool]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def lies_before(self, flow: Flow | None, forward: bool, hole: bool, read: bool) -> bool:  # noqa: FBT001  # columns
+        """Whether a hole lies before a packet's messages; `hole`: just before the packet; `read`: it has messages."""
+        where = (-1 if flow is None else flow.uid, forward)
+        if not hole and where not in self._open:
+            return False
+        self._open.discard(where)
+        if not read:
+            if len(self._open) >= _MAX_HOLES:
+                self._open.clear()
+            self._open.add(where)
+        return True
 
 
 def places_of(chosen: Chosen) -> Places:

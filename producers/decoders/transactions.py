@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
-from producers.decoders.turns import Taken, Turns, confirms
+from producers.decoders.turns import Taken, Turns, confirms, contradicts
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow
 from schemas.events import NANOSECONDS
@@ -160,12 +160,12 @@ class PairTracker(Tracker):
         if unit.role is Role.SINGLE:
             yield Transaction(request=unit, response=None)
             return
-        flow = unit.place.flow
-        where = (None if flow is None or self.decoder.transaction.any_flow else flow.uid, *unit.key)
-        if unit.role is Role.REQUEST:
-            yield from self._ask(unit, where)
-        else:
-            yield from self._answer(unit, where)
+        asks = unit.role is Role.REQUEST
+        flow, of_request = unit.place.flow, unit.place.from_initiator is asks
+        where: tuple[object, ...] = (None, None, *unit.key)
+        if flow is not None and not self.decoder.transaction.any_flow:
+            where = (flow.uid, None if self.decoder.any_side else of_request, *unit.key)
+        yield from self._ask(unit, where) if asks else self._answer(unit, where)
 
     def _ask(self, unit: Unit, where: tuple[object, ...]) -> Iterator[Transaction]:
         flow = unit.place.flow
@@ -179,7 +179,9 @@ class PairTracker(Tracker):
         self._by_age.append(waiting)
         turns = self._by_key.get(where)
         if turns is None:
-            turns = self._by_key[where] = Turns(by_numbers=self._by_numbers)
+            identified = bool(unit.key)
+            turns = Turns(by_numbers=self._by_numbers, identified=identified)
+            self._by_key[where] = turns
         for given_up in turns.ask(waiting, unit.place):
             yield from self._give_up(given_up)
 
@@ -195,7 +197,10 @@ class PairTracker(Tracker):
             taken = turns.answer(unit.place, partial(self._possible, unit))
         found = taken.item
         if flow is not None and flow.uid in self._doubtful:
-            yield from self._decide(flow.uid, right=found is not None or self.decoder.speaks_alone(unit))
+            right = (
+                found is not None or self.decoder.speaks_alone(unit) or not self._contradicts(unit, flow.uid)
+            )
+            yield from self._decide(flow.uid, right=right)
         for given_up in taken.given_up:
             yield from self._give_up(given_up)
         if found is None:
@@ -210,6 +215,12 @@ class PairTracker(Tracker):
     def _possible(self, response: Unit, waiting: _Waiting) -> bool:
         possible = self.decoder.any_side or _other_side(waiting.unit, response)
         return possible and self.decoder.match(waiting.unit, response)
+
+    def _contradicts(self, response: Unit, uid: int) -> bool:
+        """Whether a response that answers nothing shows that a flow's doubtful pair is none, as others wait."""
+        before = self._doubtful[uid].response
+        others = len(self._by_flow.get(uid, ())) > 1
+        return others or (before is not None and contradicts(response.place, before.place))
 
     def _decide(self, uid: int, *, right: bool) -> Iterator[Transaction]:
         """Yield a flow's doubtful pair: as such if it is right, else its halves."""
@@ -234,7 +245,8 @@ class PairTracker(Tracker):
         """Yield the unanswered requests of a flow."""
         for waiting in self._by_flow.pop(flow.uid, ()):
             yield from self._overdue(waiting)
-        self._by_key.pop((flow.uid,), None)
+        for side in (None, True, False):
+            self._by_key.pop((flow.uid, side), None)
         self._doubtful.pop(flow.uid, None)
 
     def close(self) -> Iterator[Transaction]:
@@ -258,12 +270,13 @@ class PairTracker(Tracker):
         waiting.done = True
         where, flow = waiting.where, waiting.unit.place.flow
         turns = self._by_key.get(where)
-        if turns is not None and not turns and (len(where) > 1 or flow is None):
+        keyed = bool(waiting.unit.key) or where[0] is None
+        if turns is not None and not turns and keyed:
             del self._by_key[where]
         of_flow = self._by_flow.get(flow.uid) if flow is not None else None
         if flow is not None and of_flow is not None:
             of_flow.remove(waiting)
-            if not of_flow and len(where) > 1:
+            if not of_flow and keyed and where[:2] not in self._by_key:
                 del self._by_flow[flow.uid]
         self._compact()
 

@@ -57,23 +57,34 @@ class Taken(NamedTuple, Generic[T]):
 class Turns(Generic[T]):
     """The requests of one connection (or of one key on it) that wait; at most `limit` of them, 0: any number.
 
-    Without `by_numbers` they are answered in their order, whatever TCP's numbers are.
+    Without `by_numbers` they are answered in their order, whatever TCP's numbers are. Before the first of
+    `identified` ones that is seen there is none: they have a key, if one that is used again.
 
     `sure`: the stream was seen from its begin, and nothing in it since is missing. `waits`: the client is known to
     wait for what it has asked before it asks again; `rolls`: it is known not to. `pipelined`: what waits now was sent
-    without waiting.
+    without waiting. `strays`: the responses that come now are to requests that were not seen.
     """
 
     __slots__ = (
-        *("_acknowledged", "_answered", "_by_numbers", "_limit", "_pending", "_pipelined", "_rolls", "_sure"),
-        *("_waiting", "_waits"),
+        *(
+            "_acknowledged",
+            "_answered",
+            "_by_numbers",
+            "_identified",
+            "_limit",
+            "_pending",
+            "_pipelined",
+            "_rolls",
+            "_sure",
+        ),
+        *("_strays", "_waiting", "_waits"),
     )
 
-    def __init__(self, limit: int = 0, *, by_numbers: bool = True) -> None:
-        self._limit, self._by_numbers = limit, by_numbers
+    def __init__(self, limit: int = 0, *, by_numbers: bool = True, identified: bool = False) -> None:
+        self._limit, self._by_numbers, self._identified = limit, by_numbers, identified
         self._waiting: deque[_Turn[T]] = deque()
         self._sure: bool | None = None
-        self._waits = self._pipelined = self._rolls = False
+        self._waits = self._pipelined = self._rolls = self._strays = False
         self._answered = self._acknowledged = self._pending = -1
 
     def __len__(self) -> int:
@@ -99,14 +110,14 @@ class Turns(Generic[T]):
         if not self._has_numbers(place):
             waiting.append(_Turn(item, -1, -1, -1, alone=not waiting, after_hole=False))
         else:
-            if self._sure is None:
-                self._sure = self._waits = place.flow is None or place.flow.begun
+            self._begin(place)
             hole = place.hole and not _reaches(self._acknowledged, place.sequence)
             if not self._sure and not hole and self._begins_anew(place):
                 given_up = list(self)
                 waiting.clear()
                 self._sure = self._waits = True
             self._pending = -1
+            self._strays &= not _reaches(place.acknowledgement, self._answered)
             if waiting and waiting[-1].heard == place.acknowledgement:
                 self._pipelined = True
             heard = place.acknowledgement
@@ -115,6 +126,11 @@ class Turns(Generic[T]):
             given_up.append(waiting.popleft().item)
             self._sure = False
         return given_up
+
+    def _begin(self, place: Place) -> None:
+        """At the first packet: what is before it is known if the connection was seen from its begin."""
+        if self._sure is None:
+            self._sure = self._waits = self._identified or place.flow is None or place.flow.begun
 
     def _begins_anew(self, place: Place) -> bool:
         """Whether all that was asked before is over: a client that waits has received all since, and something."""
@@ -132,6 +148,7 @@ class Turns(Generic[T]):
             if turn is not None:
                 self._waiting.remove(turn)
             return Taken(turn.item if turn else None)
+        self._begin(place)
         if turn is None:
             self._sure, self._pending = False, -1
             self._heard(place)
@@ -189,8 +206,12 @@ class Turns(Generic[T]):
         )
 
     def _doubtful(self, place: Place, possible: Callable[[T], bool] | None) -> Taken[T]:
-        """The answer to the only request that is possible; those that were sent before it are over."""
-        found = self._only(place, possible)
+        """The answer to the only request that is possible; those that were sent before it are over.
+
+        Two such without a request between them show a client that does not wait: then neither is one.
+        """
+        self._strays |= self._pending >= 0
+        found = None if self._strays else self._only(place, possible)
         self._heard(place)
         self._pending = self._answered if found is not None else -1
         if found is None:
@@ -228,6 +249,14 @@ def confirms(request: Place, response: Place) -> bool:
         or response.acknowledgement <= 0
         or _reaches(request.acknowledgement, end)
     )
+
+
+def contradicts(response: Place, doubtful: Place) -> bool:
+    """Whether a response that answers nothing shows that the one before it was to another request.
+
+    It does if the server had received nothing in between; else it may be to a request that was not seen.
+    """
+    return response.acknowledgement <= 0 or not _after(response.acknowledgement, doubtful.acknowledgement)
 
 
 def _after(one: int, other: int) -> bool:

@@ -21,6 +21,7 @@ _ERROR, _STARTUP, _QUERY, _RESULT, _PREPARE, _EXECUTE, _EVENT, _BATCH = (
     "12",
     "13",
 )
+_GOES_ON = frozenset({"3", "14", "12"})  # AUTHENTICATE, AUTH_CHALLENGE; EVENT answers nobody
 _KINDS = {"1": "void", "2": "rows", "3": "set_keyspace", "4": "prepared", "5": "schema_change"}
 _MAX_STATEMENTS = 256  # prepared statements remembered of a connection
 _MAX_BATCH = 100
@@ -81,7 +82,7 @@ class CassandraDecoder(SessionDecoder[_Session]):
         if role is Role.REQUEST:
             _ask(opcode, columns, session, unit)
         else:
-            unit.status = "Error" if opcode == _ERROR else "OK"
+            unit.status = "Error" if opcode == _ERROR else "" if opcode in _GOES_ON else "OK"
             if opcode == _EVENT:
                 unit.fields |= {"cassandra.no_request": True, "method": "EVENT"}
             else:

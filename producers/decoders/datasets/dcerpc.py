@@ -21,6 +21,9 @@ _FLOWS, _CONTEXTS = 4096, 64  # of which it is known what is bound
 _ENDPOINT = "endpoint"
 # How interfaces call what an operation returns: an NT status, or a code of Windows.
 _NT, _WINDOWS = (".rc", ".status"), (".werror", ".werr.rc", ".dos.rc")
+# Codes of Windows that end a listing: NO_MORE_FILES, NO_MORE_ITEMS; and those that say how much room the answer needs,
+# for the next call: INSUFFICIENT_BUFFER, MORE_DATA. The endpoint mapper's lookup ends with EPT_S_NOT_REGISTERED.
+_ENDS, _GOES_ON, _NOT_REGISTERED = frozenset({18, 259}), frozenset({122, 234}), 0x16C9_A0D6
 _RETURNS_WINDOWS = frozenset({"svcctl", "drsuapi", "spoolss", "epmapper", "mgmt", "dnsserver"})
 
 
@@ -194,24 +197,33 @@ def _returned(unit: Unit, layer: Tree) -> None:
             continue
         windows = unit.fields.get("netflight.dcerpc.interface") in _RETURNS_WINDOWS
         if field.endswith(_WINDOWS) or (windows and field.endswith(_NT)):
-            _status(unit, code, name_of("windows.werror", code) or "", failed=code != 0)
+            _status(unit, code, name_of("windows.werror", code) or "", _outcome(unit, code))
         elif field.endswith(_NT):
             status = nt_status(value)
             if status is not None:
-                _status(unit, code, status.name, failed=status.failed)
+                _status(unit, code, status.name, status.outcome)
+
+
+def _outcome(unit: Unit, code: int) -> str:
+    """What a code of Windows says of a call."""
+    if code in _GOES_ON:
+        return ""
+    lookup = str(unit.fields.get("netflight.dcerpc.operation", "")).lower().endswith("lookup")
+    ended = code in _ENDS or (code == _NOT_REGISTERED and lookup)
+    return "Error" if code and not ended else "OK"
 
 
 def _fault(unit: Unit, columns: Columns) -> None:
     code = number(_first(columns, "dcerpc.cn_status") or _first(columns, "dcerpc.dg_status"))
     if code is not None:
-        _status(unit, code, name_of("windows.rpc_status", code) or "", failed=True)
+        _status(unit, code, name_of("windows.rpc_status", code) or "", "Error")
 
 
-def _status(unit: Unit, value: int, name: str, *, failed: bool) -> None:
+def _status(unit: Unit, value: int, name: str, outcome: str) -> None:
     code = f"0x{value:08x}"
     unit.fields["netflight.dcerpc.status"], unit.fields["netflight.dcerpc.status_code"] = name or code, code
-    unit.status = "Error" if failed else "OK"
-    if failed:
+    unit.status = outcome
+    if outcome == "Error":
         unit.fields["error.code"], unit.fields["error.message"] = code, name or code
 
 

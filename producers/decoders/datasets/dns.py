@@ -21,6 +21,8 @@ _FLAGS = (
     ("CD", "dns.flags.checkdisable"),
 )
 
+_TRY_AGAIN = "BADCOOKIE"  # the client asks again with the cookie that comes with it (RFC 7873, section 5.3)
+
 
 class DnsDecoder(Decoder):
     """Units of DNS messages; the question is part of what meets a response with its query.
@@ -163,4 +165,6 @@ def _answer(unit: Unit, layer: Tree, columns: Columns, names: Names) -> None:
         header = number(columns.get("dns.flags.rcode", ["0"])[0]) or 0
         fields["dns.response_code"] = name_or_number("dns_rcode", extended << 4 | header)
     _add_told(unit, answers)
-    unit.status = "OK" if fields.get("dns.response_code") == "NOERROR" else "Error"
+    code = fields.get("dns.response_code")
+    if code is not None and code != _TRY_AGAIN:
+        unit.status = "OK" if code == "NOERROR" else "Error"

@@ -21,6 +21,7 @@ _UNANSWERED = frozenset({0x00, 0x66})
 _CONNECTION_MANAGER, _UNCONNECTED_SEND, _MULTIPLE = 6, 0x52, 0x0A
 # Tags, templates and PCCC, which share the numbers of services with the connection manager.
 _TAG_CLASSES = frozenset({0x67, 0x6B, 0x6C})
+_PARTIAL = 6  # the rest of a long answer is to be asked for
 _OF_MANAGER, _OF_TAGS, _FIRST_OF_CLASS = 0x100, 0x200, 0x4B
 _CHANGING = ("control", "write", "program", "configure")
 _HEADER = frozenset(
@@ -100,7 +101,7 @@ class EnipDecoder(IcsDecoder):
         self._read_message(layer, fields, role)
         status = self._encapsulated(columns, role, fields)
         code = number(first(columns, "cip.genstat"))
-        if role is Role.RESPONSE and code:
+        if role is Role.RESPONSE and code and code != _PARTIAL:
             status = "Error"
             fields["error.code"] = str(code)
             fields["error.message"] = self.name("netflight.enip.cip.status", code)

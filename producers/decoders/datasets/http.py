@@ -155,7 +155,7 @@ class HttpDecoder(Decoder):
             return
         place = head.place
         if head.pushed:  # the server says what the client would have asked for (RFC 9113, section 8.4)
-            place = place._replace(from_initiator=not place.from_initiator)
+            place = place._replace(from_initiator=not place.from_initiator, sequence=-1, acknowledgement=-1)
         side = role.name.lower()
         columns[f"http.{side}.line"] = [
             f"{name}: {value}" for name, value in headers.items() if not name.startswith(":")
@@ -196,7 +196,7 @@ def _read_response(unit: Unit, columns: Columns) -> None:
     unit.extra = 100 <= code < 200 and (code != _UPGRADED or upgrade == _H2C), None
     if 100 <= code < 200 or code in _BODILESS:  # RFC 9112, section 6.3
         fields["http.response.body.bytes"] = 0
-    unit.status = "Error" if code >= 400 else "OK"
+    unit.status = "Error" if code >= 400 else "OK" if code >= 100 else ""
     if upgrade:
         fields["netflight.http.upgrade"] = upgrade
 

@@ -17,6 +17,7 @@ _THREE_MESSAGES = ("4", "32")  # aggressive and quick mode
 _LAST_ERROR = 16_383  # of notifications; those above are status (RFC 7296, section 3.10.1)
 _MAX_PROPOSALS = 100
 _REMEMBERED = 4096  # exchanges of version 1 whose beginning is kept
+_TRY_AGAIN = frozenset({17, 16_390, 16_407})  # INVALID_KE_PAYLOAD, COOKIE (RFC 7296), REDIRECT (RFC 5685)
 _PROTOCOLS = {"1": "IKE", "2": "AH", "3": "ESP"}
 _TRANSFORMS = (
     ("isakmp.tf.id.encr", "ike_encryption"),
@@ -85,7 +86,7 @@ class IkeDecoder(Decoder):
                 name_or_number("ike_notify", code) for code in notified
             ]
         if role is Role.RESPONSE:
-            unit.status = "Error" if any(code <= _LAST_ERROR for code in notified) else "OK"
+            unit.status = _status(notified)
         yield unit
 
     def _role(self, columns: Columns, place: Place, key: tuple[str, ...]) -> Role:
@@ -116,6 +117,13 @@ class IkeDecoder(Decoder):
                 fields[name] = list(dict.fromkeys(both))
         if "netflight.ike.responder_spi" in response.fields:
             fields["netflight.ike.responder_spi"] = response.fields["netflight.ike.responder_spi"]
+
+
+def _status(notified: list[int]) -> str:
+    """OK or Error by what is notified; nothing where the initiator is to try again in another way."""
+    if any(code <= _LAST_ERROR and code not in _TRY_AGAIN for code in notified):
+        return "Error"
+    return "" if any(code in _TRY_AGAIN for code in notified) else "OK"
 
 
 def _proposal(tree: Tree) -> dict[str, Any]:

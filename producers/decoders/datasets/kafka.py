@@ -23,6 +23,9 @@ _LISTS = {
 }
 _UNKNOWN = ("kafka.unsupported_api_version", "kafka.request_missing")
 
+# What a consumer answers with another request: REBALANCE_IN_PROGRESS, MEMBER_ID_REQUIRED (KIP-394).
+_ROUTINE = frozenset({27, 79})
+
 
 class KafkaDecoder(Decoder):
     """Units of requests and responses.
@@ -92,7 +95,7 @@ class KafkaDecoder(Decoder):
             _add_request(unit, columns)
             return
         errors = [code for code in _numbers(columns, "kafka.error") if code != 0]
-        unit.status = "Error" if errors else "OK"
+        unit.status = "" if errors and _ROUTINE.issuperset(errors) else "Error" if errors else "OK"
         if errors:
             message = _first(columns, "kafka.error_message")
             if message and message != _NULL:

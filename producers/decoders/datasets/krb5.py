@@ -20,6 +20,8 @@ _OPTIONS = (
 )
 _TIMES = {"from": "kerberos.from", "till": "kerberos.till", "renew_till": "kerberos.rtime"}
 _WHEN = CONVERTERS["time"]
+_TOO_BIG = "52"  # KRB_ERR_RESPONSE_TOO_BIG (RFC 4120, section 7.5.9)
+_PROOFS = frozenset({"PA-ENC-TIMESTAMP", "PA-TGS-REQ", "PA-PK-AS-REQ", "PA-ENCRYPTED-CHALLENGE"})
 
 
 class Krb5Decoder(Decoder):
@@ -36,7 +38,11 @@ class Krb5Decoder(Decoder):
                 role = self.role(columns, place) if columns["kerberos.msg_type"] else None
                 if role is None or (name == "ap_rep" and place.from_initiator):
                     continue
+                columns["kerberos.error_code"] = texts(message.get("kerberos.error_code"))[:1]
+                columns = {field: found for field, found in columns.items() if found}
                 unit = Unit(role, {}, place, protocol, status=self.status(columns, role, place))
+                if name == "krb_error" and "kerberos.error_code" not in columns:
+                    unit.status = ""
                 if name == "ap_req":
                     _for_service(unit.fields, message, layer.get(WITHIN))
                 elif name == "ap_rep":
@@ -47,8 +53,15 @@ class Krb5Decoder(Decoder):
                     _response(unit.fields, message, name)
                 yield unit
 
-    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002  # the merged fields have it all
-        """The client is the user, and who it is may be in the reply alone."""
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+        """The client is the user, and who it is may be in the reply alone.
+
+        A reply that is too big for UDP to one who has authenticated is a success: the KDC has taken the proof.
+        """
+        if request and response and fields.get("error.code") == _TOO_BIG:
+            proofs = request.fields.get("netflight.krb5.preauthentication", ())
+            if not _PROOFS.isdisjoint(proofs):
+                response.status = "OK"
         for said, name in (("client", "user.name"), ("client_realm", "user.domain")):
             if f"netflight.krb5.{said}" in fields:
                 fields[name] = fields[f"netflight.krb5.{said}"]

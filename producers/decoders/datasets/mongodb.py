@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from producers.decoders.base import Decoder
-from producers.decoders.bson import Documents, elements, inner
+from producers.decoders.bson import Documents, elements, inner, value_of
 from producers.decoders.convert import number
 from producers.decoders.secrets import Credentials
 from producers.decoders.tree import Tree, find_all, first
@@ -27,6 +27,7 @@ _UNANSWERED = frozenset({_UPDATE, _INSERT, _DELETE, _KILL, "1000"})
 _OLD = {_UPDATE: "update", _INSERT: "insert", _QUERY: "find", _GET_MORE: "getMore", _DELETE: "delete"}
 _NOT_SHOWN = frozenset({"$db", "lsid", "$readPreference", "$clusterTime", "$configServerState", "apiVersion"})
 _LOGINS = frozenset({"createUser", "updateUser", "saslStart", "authenticate"})
+_NOT_OK = (0,)  # as a number of any type, or false
 _MAX_TEXT = 16_384
 _MAX_SEQUENCES = 100
 
@@ -191,25 +192,30 @@ def _answer(layer: Tree, unit: Unit) -> None:
         }
     if command:
         fields["netflight.mongodb.reply"] = _json(document)
+    if command:
+        document["ok"] = value_of(
+            parts["ok"]
+        )  # it comes last, and may be beyond what is read of a long answer
     code, text = _error(document)
     if text:
         fields |= {"mongodb.error": text, "error.message": text}
     if code:
         fields["error.code"] = code
-    failed = command and not document.get("ok")
-    unit.status = "Error" if failed or text or code else "OK"
+    failed = document["ok"] in _NOT_OK if command else bool(text)
+    unit.status = "Error" if failed or "error.code" in fields or text else "OK"
     _keep(unit, fields)
 
 
 def _error(document: dict[str, Any]) -> tuple[str, str]:
     """Code and text of a reply's error: of the command, or of the first of its writes that failed."""
-    found = document
+    failed = document.get("ok") in _NOT_OK or "$err" in document or isinstance(document.get("err"), str)
+    found = document if failed else {}
     for name in ("writeErrors", "writeConcernError"):
         errors = document.get(name)
         one = errors[0] if isinstance(errors, list) and errors else errors
         if isinstance(one, dict):
             found = one
-    text = found.get("errmsg") or found.get("$err") or ""
+    text = found.get("errmsg") or found.get("$err") or found.get("err") or ""
     code = found.get("code")
     return str(code) if isinstance(code, int) else "", str(text)
 

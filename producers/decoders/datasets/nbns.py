@@ -42,6 +42,8 @@ class NbnsDecoder(Decoder):
         if role is Role.REQUEST and _needs_no_answer(columns):
             role = Role.SINGLE
         unit = Unit(role, self.read(columns, role), place, protocol, status=self.status(columns, role, place))
+        if role is not Role.RESPONSE:
+            unit.status = ""
         unit.key = (*self.key(columns), *asker(unit))
         fields = unit.fields
         fields["dns.header_flags"] = [

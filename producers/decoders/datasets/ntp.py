@@ -50,7 +50,8 @@ class NtpDecoder(Decoder):
             unit.extra = columns.get("ntp.org" if role is Role.RESPONSE else "ntp.xmt", [_NEVER])[0]
             wrong = _reference(unit, columns) if role is not Role.REQUEST else None
         if role is Role.RESPONSE:
-            unit.status = "Error" if wrong else "OK"
+            kissed = "netflight.ntp.kiss_code" in unit.fields
+            unit.status = "Error" if wrong else "" if kissed else "OK"
         yield unit
 
     def match(self, request: Unit, response: Unit) -> bool:
@@ -73,8 +74,11 @@ def _part(mode: int, columns: Columns) -> tuple[Role, tuple[str, ...]]:
     return (Role.RESPONSE if answer else Role.REQUEST), key
 
 
+_REFUSALS = frozenset({"DENY", "RSTR", "RATE"})  # other kisses say why its clock is not set
+
+
 def _reference(unit: Unit, columns: Columns) -> bool:
-    """Read what a server says of its clock; whether it is a kiss of death (RFC 5905, section 7.4)."""
+    """Read what a server says of its clock; whether it refuses to serve (RFC 5905, section 7.4)."""
     stratum = _number(columns, "ntp.stratum")
     raw = bytes.fromhex(_hexadecimal(columns.get("ntp.refid", [""])[0]))
     name = raw.rstrip(b"\0").decode("ascii", "replace") if raw.rstrip(b"\0").isalnum() else ""
@@ -86,7 +90,7 @@ def _reference(unit: Unit, columns: Columns) -> bool:
         value = _number(columns, column)
         if value is not None:
             unit.fields[f"netflight.ntp.{field}"] = round(value / _SHORT, 6)
-    return stratum == 0 and bool(name)
+    return stratum == 0 and name in _REFUSALS
 
 
 def _variables(fields: dict[str, Any], layer: Tree) -> None:

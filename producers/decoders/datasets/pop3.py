@@ -10,6 +10,8 @@ from producers.decoders.tree import Tree, find_all, texts
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
 
+_INDICATORS = ("+OK", "-ERR")
+
 
 class _Session:
     """A connection: what waits, who logs in, and the login under way."""
@@ -39,7 +41,10 @@ class Pop3Decoder(DialogueDecoder):
                 yield _command(session, verb.upper(), argument, place, protocol)
         lines = len(texts(layer.get("pop.response.data")))
         for tree in find_all(layer, "pop.response_tree"):
-            yield _reply(session, tree, lines, place, protocol)
+            if _first(tree, "pop.response.indicator") in _INDICATORS:
+                yield _reply(session, tree, lines, place, protocol)
+            else:  # the server asks on in a login (RFC 5034, section 4)
+                session.dialogue.waiting.hear(place)
 
 
 def _command(session: _Session, verb: str, argument: str, place: Place, protocol: str) -> Unit:

@@ -203,7 +203,8 @@ def _reply(value: Value, session: _Session, unit: Unit) -> Unit | None:
         fields["netflight.redis.attributes"] = value.attributes.shown()[: 2 * MAX_TEXT]
     if value.kind == "error":
         fields["redis.error"] = fields["error.message"] = value.text
-        unit.status = "Error"
+        # MOVED and ASK send the client to another node of a cluster.
+        unit.status = "" if value.text.startswith(("MOVED ", "ASK ")) else "Error"
     else:
         said = value.shown()[: 2 * MAX_TEXT]
         fields["redis.return_value"] = Secret(said) if secret else said

@@ -142,7 +142,7 @@ def _add_outcome(unit: Unit, columns: Columns) -> None:
     if len(words) == 3 and words[2]:
         fields["sip.status"] = words[2]
     code = fields.get("sip.code", 0)
-    unit.status = "Error" if code >= 400 else "OK"
+    unit.status = "Error" if code >= 400 else "OK" if code >= 100 else ""
     if code >= 400:
         fields["error.code"] = str(code)
         if "sip.status" in fields:

@@ -218,9 +218,12 @@ def _answer(unit: Unit, status: NtStatus | None) -> None:
         return
     unit.fields["netflight.smb.status"] = status.name
     unit.fields["netflight.smb.status_code"] = status.code
-    unit.status = "OK"
-    if status.failed:
+    unit.status = status.outcome
+    if unit.status == "Error":
         _fail(unit, status.code, status.name)
+
+
+_DOS_ENDS = frozenset({"1/18", "1/234", "1/259"})  # no more files, more data, no more items: no errors
 
 
 def _dos_error(unit: Unit, columns: Columns) -> None:
@@ -231,7 +234,7 @@ def _dos_error(unit: Unit, columns: Columns) -> None:
     code = f"{kind}/{number(_first(columns, 'smb.error_code')) or 0}"
     unit.fields["netflight.smb.status"] = code if kind else "STATUS_SUCCESS"
     unit.status = "OK"
-    if kind:
+    if kind and code not in _DOS_ENDS:
         _fail(unit, code, f"DOS error class {kind}, code {code.partition('/')[2]}")
 
 

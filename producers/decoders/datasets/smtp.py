@@ -50,6 +50,11 @@ class _Mail:
     user: str = ""
     secured: bool = False
 
+    def refusal(self) -> str:
+        """Error where the server refused every recipient; else nothing: the client gave the mail up."""
+        refused = [code is not None and code >= 400 for _, code in self.recipients]
+        return "Error" if refused and all(refused) else ""
+
     def fields(self) -> dict[str, Any]:
         """What the event of the mail says."""
         told: dict[str, Any] = {"event.action": "smtp_message", **self.headers}
@@ -272,7 +277,7 @@ def _answered(session: _Session, command: Command, unit: Unit, code: int) -> Ite
         session.user = session.user if code < 400 else ""
     session.secured |= command.verb == "STARTTLS" and code < 400
     if command.verb in _ENDING and session.mail is not None:
-        yield _over(session, session.mail, replace(unit, fields={}, status="Error"))
+        yield _over(session, session.mail, replace(unit, fields={}, status=session.mail.refusal()))
     if command.verb in _OF_A_MAIL:  # a recipient, or data, without a mail
         command.fields["netflight.smtp.command"] = command.verb
     unit.fields = {**command.fields, **unit.fields}

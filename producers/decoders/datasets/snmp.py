@@ -41,6 +41,8 @@ _TYPES = {
 _BYTES = frozenset({"snmp.value.octets", "snmp.value.opaque", "snmp.value.unk", "snmp.value.addr"})
 # A report of this counter is how a manager learns the agent's engine id (RFC 3414, section 4), and no failure.
 _UNKNOWN_ENGINE = "1.3.6.1.6.3.15.1.1.4"
+_NOT_IN_TIME = "1.3.6.1.6.3.15.1.1.2"  # likewise its clock
+_GET_NEXT, _NO_SUCH_NAME = "get-next-request", "noSuchName"
 _hex = CONVERTERS["hex"]
 
 
@@ -80,15 +82,20 @@ class SnmpDecoder(Decoder):
             if role is not Role.REQUEST or columns.get("snmp.data") == ["3"]:
                 fields["netflight.snmp.variables"] = variables
         if role is Role.RESPONSE:
-            unit.status = "Error" if _failed(columns, variables) else "OK"
+            unit.status = _status(columns, variables)
             code = fields.get("netflight.snmp.error_status", "noError")
             if code != "noError":
                 fields["error.code"] = code
         yield unit
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
-        """The values are those of the answer; the objects, those asked for."""
+        """The values are those of the answer; the objects, those asked for. In version 1 noSuchName ends a walk."""
         if request is not None and response is not None:
+            if (
+                fields.get("netflight.snmp.error_status") == _NO_SUCH_NAME
+                and request.fields.get("netflight.snmp.pdu_type") == _GET_NEXT
+            ):
+                response.status = ""
             answered = response.fields.get("netflight.snmp.variables")
             if answered:
                 fields["netflight.snmp.variables"] = answered
@@ -112,10 +119,14 @@ def _level(columns: Columns) -> str:
     return "authPriv" if crypt else "authNoPriv" if auth else "noAuthNoPriv"
 
 
-def _failed(columns: Columns, variables: list[dict[str, Any]]) -> bool:
+def _status(columns: Columns, variables: list[dict[str, Any]]) -> str:
+    """OK or Error; nothing of a report by which a manager gets to know the agent, and of an encrypted answer."""
     if columns.get("snmp.data", [""])[0] == _REPORT:
-        return not any(variable["oid"].startswith(_UNKNOWN_ENGINE) for variable in variables)
-    return columns.get("snmp.error_status", ["0"])[0] != "0"
+        routine = (_UNKNOWN_ENGINE, _NOT_IN_TIME)
+        return "" if any(variable["oid"].startswith(routine) for variable in variables) else "Error"
+    if "snmp.error_status" not in columns:
+        return ""
+    return "OK" if columns["snmp.error_status"][0] == "0" else "Error"
 
 
 def _variable(item: Tree) -> dict[str, Any]:

@@ -236,12 +236,15 @@ def _established(parts: list[Unit]) -> bool:
     return len(sides) == 2
 
 
+_FAREWELLS = frozenset({0, 90, 100})  # close_notify, user_canceled, no_renegotiation (RFC 8446, section 6.1)
+
+
 def _alert(record: Tree, prefix: str) -> _Part | None:
     found = collect(record, frozenset({f"{prefix}.alert_message.desc", f"{prefix}.alert_message.level"}))
     described = _numbers(found.get(f"{prefix}.alert_message.desc"))
     if not described:
         return None
-    fatal = found.get(f"{prefix}.alert_message.level", [""])[0] == "2"
+    fatal = found.get(f"{prefix}.alert_message.level", [""])[0] == "2" and described[0] not in _FAREWELLS
     return _Part("alert", alert=name_or_number("tls_alert", described[0]), fatal=fatal)
 
 

@@ -49,8 +49,8 @@ class OpenvpnDecoder(Decoder):
         return {part.extra for part in parts} == {"client", "server"}
 
     def summarise(self, parts: list[Unit], fields: dict[str, Any]) -> str:  # noqa: ARG002  # they say it all
-        """Whether the server answered."""
-        return "OK" if any(part.extra == "server" for part in parts) else "Error"
+        """OK where the server answered."""
+        return "OK" if any(part.extra == "server" for part in parts) else ""
 
     def client_is_initiator(self, parts: list[Unit]) -> bool:
         """Whether the client's reset, or not the server's, came from the flow's initiator."""
@@ -73,7 +73,9 @@ class WireguardDecoder(Decoder):
             return
         fields = self.read(columns, role)
         key = _first(columns, "wg.sender" if role is Role.REQUEST else "wg.receiver")
-        status = {"2": "OK", "3": "Error"}.get(kind, "")
+        status = (
+            "OK" if kind == "2" else ""
+        )  # a cookie: the server is busy, and the client tries again (section 5.3)
         for name, index in (("client", key), ("server", _first(columns, "wg.sender") if kind == "2" else "")):
             if index:
                 fields[f"netflight.wireguard.{name}.index"] = index
