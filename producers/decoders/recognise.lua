@@ -171,18 +171,6 @@ local function logins(buffer, pinfo, tree)
   if message:len() >= 12 then ntlm:call(message:tvb("NTLM"), pinfo, tree) end
 end
 
-for name, ports in pairs({ smtp = { 25, 587 }, pop3 = { 110 }, imap = { 143 } }) do
-  local dissector = tcp_ports:get_dissector(ports[1])
-  local layer = Proto("netflight_logins_" .. name, name .. " with NTLM")
-  function layer.dissector(buffer, pinfo, tree)
-    pinfo.can_desegment = 2
-    local used = dissector:call(buffer, pinfo, tree)
-    if buffer:len() > 16 then logins(buffer, pinfo, tree) end
-    return used
-  end
-  for _, port in ipairs(ports) do tcp_ports:add(port, layer) end
-end
-
 -- A proxy's connection is tshark's SOCKS until the proxy has agreed. From then on it is whatever has the port that was asked
 -- for, or else what it begins with: TLS is put together from segments as it should be only where it has the connection.
 local to_proxy, https = tcp_ports:get_dissector(1080), 443

@@ -82,6 +82,11 @@ def is_text(line: bytes) -> bool:
     return _BINARY.search(line) is None
 
 
+def begins_tls(data: bytes) -> bool:
+    """Whether bytes are the begin of a TLS record (RFC 8446, 5.1), which no line of text begins like."""
+    return data[:1] in (b"\x14", b"\x15", b"\x16", b"\x17")
+
+
 def text(line: bytes) -> str:
     """A line as text; what is no UTF-8 is U+FFFD."""
     return line.decode("utf-8", "replace")
