@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from producers.decoders.dialogue import (
+    MAX_WAITING,
     Command,
     Dialogue,
     DialogueDecoder,
@@ -22,6 +23,7 @@ from producers.decoders.dialogue import (
 from producers.decoders.mail import MessageReader
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import Credentials, Secret
+from producers.decoders.state import Bounded
 from producers.decoders.stream import MAX_LINE, Stream, begins_tls, is_text, piece, text
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
@@ -74,6 +76,10 @@ class _Mail:
     user: str = ""
     secured: bool = False
 
+    def refused(self) -> bool:
+        """Whether every recipient was refused."""
+        return bool(self.recipients) and all((code or 0) >= 400 for _, code in self.recipients)
+
     def fields(self) -> dict[str, Any]:
         """What the event of the mail says."""
         told: dict[str, Any] = {"event.action": "smtp_message", **self.message.fields()}
@@ -102,7 +108,8 @@ class _Session:
     """A connection: what each side says, what waits, the mail under way, the message that is sent, the login.
 
     `data` is the mail whose message the client sends, up to a dot or, with `chunk`, so many bytes, `last` of which end
-    it; `doubtful` are its first lines, as long as the server may refuse them. `known`: what is said are commands.
+    it; `doubtful` are its first lines, as long as the server may refuse them. `ended` are mails that a command gave
+    up, by its key. `known`: what is said are commands.
     """
 
     client: Stream = field(default_factory=Stream)
@@ -115,6 +122,7 @@ class _Session:
     chunk: int = -1
     last: bool = False
     lines: Stream = field(default_factory=Stream)
+    ended: Bounded[tuple[str, ...], _Mail] = field(default_factory=lambda: Bounded(MAX_WAITING))
     login: Sasl | None = None
     helo: str = ""
     user: str = ""
@@ -256,6 +264,8 @@ def _command(session: _Session, said: str, place: Place) -> Iterator[Unit]:
 def _other(session: _Session, verb: str, argument: str, place: Place) -> Unit:
     """A command that is no part of a mail."""
     command = session.dialogue.ask(verb)
+    if verb in _ENDING and session.mail is not None:
+        session.ended[command.key], session.mail = session.mail, None
     if not is_verb(verb):
         return request(command, {"netflight.smtp.argument": Secret(f"{verb} {argument}")}, place, _PROTOCOL)
     fields: dict[str, Any] = {"netflight.smtp.command": verb}
@@ -352,8 +362,9 @@ def _answered(session: _Session, command: Command, unit: Unit, code: int) -> Ite
         session.login = None
         session.user = session.user if code < 400 else ""
     session.secured |= command.verb == "STARTTLS" and code < 400
-    if command.verb in _ENDING and session.mail is not None:
-        yield _over(session, session.mail, replace(unit, fields={}, status="Error"))
+    given_up = session.ended.pop(command.key, None)
+    if given_up is not None:
+        yield _over(session, given_up, replace(unit, fields={}, status="Error" if given_up.refused() else ""))
     if command.verb in _OF_A_MAIL:  # a recipient, or data, without a mail
         command.fields["netflight.smtp.command"] = command.verb
     unit.fields = {**command.fields, **unit.fields}
