@@ -84,7 +84,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         (True, b"USER alice\r\nPASS hidden\r\nSTAT\r\nLIST\r\nRETR 1\r\nLIST 1\r\n"),
         (
             False,
-            b"+OK\r\n+OK in\r\n+OK 1 20\r\n+OK list\r\n1 20\r\n.\r\n+OK octets\r\n-ERR x\r\n+OK\r\n..\r\n.\r\n+OK 1\r\n",
+            b"+OK\r\n+OK in\r\n+OK 1 20\r\n+OK list\r\n1 20\r\n.\r\n+OK o\r\n-ERR x\r\n+OK\r\n..\r\n.\r\n+OK 1\r\n",
         ),
         (True, b"AUTH PLAIN\r\n"),
         (False, b"+ \r\n"),
