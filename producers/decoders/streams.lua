@@ -54,3 +54,23 @@ for name, ports in pairs(streamed) do
   for _, port in ipairs(ports) do tcp_ports:add(port, layer) end
   if name == "memcached" then udp_ports:add(ports[1], layer) end
 end
+
+-- LLMNR over TCP, each message after its length (RFC 4795, 2.4); tshark knows it over UDP alone.
+local llmnr_port = 5355
+local llmnr_message = udp_ports:get_dissector(llmnr_port)
+local llmnr = Proto("netflight_llmnr", "LLMNR over TCP")
+function llmnr.dissector(buffer, pinfo, tree)
+  local at, length = 0, buffer:len()
+  while at < length do
+    local size = length - at >= 2 and buffer(at, 2):uint() or nil
+    if size == nil or size > length - at - 2 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = size and size - (length - at - 2) or DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    end
+    if size > 0 then llmnr_message:call(buffer(at + 2, size):tvb(), pinfo, tree) end
+    at = at + 2 + size
+  end
+  return length
+end
+tcp_ports:add(llmnr_port, llmnr)

@@ -1,5 +1,6 @@
 """Small captures with known right answers, and public ones of attacks: mail, files, chat, databases, RPC, ICMPv6."""
 
+import random
 import shutil
 from collections import Counter
 from functools import cache
@@ -10,7 +11,9 @@ import pytest
 
 from schemas.events import Event, get
 from tests.captures import captures, faults
+from tests.conversations import CONVERSATIONS, cut
 from tests.decoding import decode
+from tests.packets import Packet, conversation, pcap
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -128,3 +131,112 @@ def test_stolen_passwords_are_seen_on_their_way(name: str, user: str, field: str
     assert user in values(found, "user.name")
     shown = [event for event in found if event["event"]["dataset"] == "network_traffic.credentials"]
     assert {get(event, "netflight.credentials.secret") for event in shown} == {"[redacted]"}
+
+
+PORTS = {"ftp": 21, "imap": 143, "irc": 6667, "memcached": 11_211, "pop3": 110, "redis": 6379, "smtp": 25}
+
+
+def played(folder: Path, packets: list[Packet]) -> list[Event]:
+    """The events of packets, but for flows and for what is unusual about their TCP."""
+    path = folder / f"{len(list(folder.iterdir()))}.pcap"
+    path.write_bytes(pcap(packets))
+    found = [event for event in events(path) if event["event"]["dataset"] != "network_traffic.flow"]
+    return [event for event in found if get(event, "netflight.anomaly.kind") != "tcp"]  # segments sent twice
+
+
+def said(found: list[Event]) -> list[dict[str, Any]]:
+    """What events say, but for when and in which packets."""
+    told = []
+    for event in found:
+        kept = {name: value for name, value in event.items() if name not in ("@timestamp", "log")}
+        kept["event"] = {name: event["event"].get(name) for name in ("dataset", "action", "outcome")}
+        kept["netflight"] = {name: value for name, value in event["netflight"].items() if name != "frame"}
+        for side in ("source", "destination", "client", "server", "network"):
+            kept.pop(side, None)
+        told.append(kept)
+    return sorted(told, key=str)
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_wherever_segments_are_cut_the_events_are_the_same(name: str, tmp_path: Path) -> None:
+    """Each conversation in one segment a turn, in segments cut anywhere, and with segments sent twice."""
+    turns, chance = CONVERSATIONS[name], random.Random(name)
+    size = sum(len(text) for _, text in turns)
+    packets = conversation(PORTS[name], turns)
+    for number in range(1, 4):
+        pieces = list(cut(turns, chance.sample(range(1, size), 12 * number)))
+        at = packets[-1][0] + 3600 * 10**9
+        packets += conversation(PORTS[name], pieces, source=40_000 + number, start_ns=at, repeat=number % 3)
+    found = played(tmp_path, packets)
+    by_port: dict[int, list[Event]] = {}
+    for event in found:
+        if event["event"]["dataset"] == "network_traffic.file":  # what a mail carries is found elsewhere
+            continue
+        ports = {event["source"].get("port"), event["destination"].get("port")}
+        (port,) = ports - {PORTS[name]}
+        by_port.setdefault(port, []).append(event)
+    whole = said(by_port[40_000])
+    assert len(whole) >= 4
+    assert {event["event"]["dataset"] for event in whole} <= {
+        f"network_traffic.{name}",
+        "network_traffic.credentials",
+    }
+    for number in range(1, 4):
+        assert said(by_port[40_000 + number]) == whole, number
+    assert "hidden" not in str(found)
+
+
+def mqtt(kind: int, body: bytes) -> bytes:
+    return bytes([kind, len(body)]) + body
+
+
+def text(said: bytes) -> bytes:
+    return len(said).to_bytes(2, "big") + said
+
+
+@pytest.mark.parametrize("port", [1883, 8899])
+def test_mqtt_of_version_3_1_and_several_packets_in_a_segment(port: int, tmp_path: Path) -> None:
+    connect = mqtt(
+        0x10, text(b"MQIsdp") + bytes([3, 0xC2, 0, 60]) + text(b"me") + text(b"alice") + text(b"hidden")
+    )
+    publish = mqtt(0x30, text(b"a/b") + b"x")
+    twice = mqtt(0x34, text(b"c/d") + b"\0\7" + b"y")
+    turns = [
+        (True, connect),
+        (False, mqtt(0x20, b"\0\0")),
+        (True, publish + twice + mqtt(0x82, b"\0\x08" + text(b"#") + b"\1") + publish),
+        (False, mqtt(0x50, b"\0\7") + mqtt(0x90, b"\0\x08\1")),
+        (True, mqtt(0x62, b"\0\7")),
+        (False, mqtt(0x70, b"\0\7")),
+        (True, mqtt(0xC0, b"") + mqtt(0xE0, b"")),
+    ]
+    found = [
+        e
+        for e in played(tmp_path, conversation(port, turns))
+        if e["event"]["dataset"] == "network_traffic.mqtt"
+    ]
+    told = Counter((get(e, "netflight.mqtt.type"), e["event"]["outcome"]) for e in found)
+    assert told == {
+        ("connect", "success"): 1,
+        ("publish", "unknown"): 2,
+        ("publish", "success"): 1,
+        ("subscribe", "success"): 1,
+        ("pingreq", "unknown"): 1,
+        ("disconnect", "unknown"): 1,
+    }
+    first = next(e for e in found if get(e, "netflight.mqtt.type") == "connect")
+    assert get(first, "netflight.mqtt.version") == "3.1"
+    assert get(first, "user.name") == "alice"
+    assert "hidden" not in str(found)
+
+
+def test_llmnr_over_tcp(tmp_path: Path) -> None:
+    name = b"\4host\0"
+    asked = b"\x12\x34\0\0\0\1\0\0\0\0\0\0" + name + b"\0\1\0\1"
+    answered = (
+        b"\x12\x34\x80\0\0\1\0\1\0\0\0\0" + name + b"\0\1\0\1" + name + b"\0\1\0\1\0\0\0\x1e\0\4\xc0\0\2\5"
+    )
+    turns = [(True, text(asked)[:5]), (True, text(asked)[5:]), (False, text(answered))]
+    (event,) = [e for e in played(tmp_path, conversation(5355, turns)) if "llmnr" in e["event"]["dataset"]]
+    assert get(event, "dns.question.name") == "host"
+    assert get(event, "dns.resolved_ip") == ["192.0.2.5"]
