@@ -13,7 +13,7 @@ from schemas.events import Event, get
 from tests.captures import captures, faults
 from tests.conversations import CONVERSATIONS, cut
 from tests.decoding import decode
-from tests.packets import Packet, conversation, pcap
+from tests.packets import Packet, Turn, conversation, datagrams, pcap
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -240,3 +240,115 @@ def test_llmnr_over_tcp(tmp_path: Path) -> None:
     (event,) = [e for e in played(tmp_path, conversation(5355, turns)) if "llmnr" in e["event"]["dataset"]]
     assert get(event, "dns.question.name") == "host"
     assert get(event, "dns.resolved_ip") == ["192.0.2.5"]
+
+
+def packet(number: int, body: bytes) -> bytes:
+    """A packet of MySQL."""
+    return len(body).to_bytes(3, "little") + bytes([number]) + body
+
+
+def sized(said: bytes) -> bytes:
+    return bytes([len(said)]) + said
+
+
+def test_mysql_s_query_attributes_field_list_and_several_results(tmp_path: Path) -> None:
+    capabilities = (0x083B0208).to_bytes(4, "little")  # with CLIENT_QUERY_ATTRIBUTES
+    greeting = b"\x0a8.0.33\0\7\0\0\0abcdefgh\0\xff\xff\xff\2\0\xff\xdf\x15" + bytes(10)
+    greeting += b"ijklmnopqrst\0mysql_native_password\0"
+    login = (
+        capabilities
+        + bytes(4)
+        + b"\xff"
+        + bytes(23)
+        + b"bob\0"
+        + sized(b"x" * 20)
+        + b"d\0mysql_native_password\0"
+    )
+    well, eof, more = b"\0\0\0\2\0\0\0", b"\xfe\0\0\2\0", b"\xfe\0\0\x0a\0"
+    column = (
+        b"".join(map(sized, (b"def", b"d", b"t", b"t", b"a", b"a"))) + b"\x0c\x3f\0\x0b\0\0\0\3\0\0\0\0\0"
+    )
+
+    def result(start: int, rows: int, end: bytes) -> bytes:
+        parts = [b"\1", column, eof, *[sized(b"1")] * rows, end]
+        return b"".join(packet(start + number, part) for number, part in enumerate(parts))
+
+    attributes = (
+        b"\3\2\1\0\1\xfd\0"
+        + sized(b"trace")
+        + b"\xfd\0"
+        + sized(b"password")
+        + sized(b"abc")
+        + sized(b"hidden")
+    )
+    turns = [
+        (False, packet(0, greeting)),
+        (True, packet(1, login)),
+        (False, packet(2, well)),
+        (True, packet(0, attributes + b"SELECT 2")),
+        (False, result(1, 1, eof)),
+        (True, packet(0, b"\4t\0%")),
+        (False, packet(1, column + b"\xfb") + packet(2, column + b"\xfb") + packet(3, eof)),
+        (True, packet(0, b"\3\0\1CALL p()")),
+        (False, result(1, 1, more) + result(6, 2, more) + packet(12, well)),
+        (True, packet(0, b"\x0e")),
+        (False, packet(1, well)),
+    ]
+    found = [e for e in played(tmp_path, conversation(3306, turns)) if "mysql" in e["event"]["dataset"]]
+    told = [
+        (e.get("query") or e["method"], get(e, "mysql.num_fields"), get(e, "mysql.num_rows")) for e in found
+    ]
+    assert told[2:] == [("SELECT 2", 1, 1), ("FIELD_LIST", 2, 0), ("CALL p()", 2, 3), ("PING", None, None)]
+    assert get(found[2], "netflight.mysql.query_attributes") == ["trace=abc", "password=[redacted]"]
+    assert found[3]["path"] == "d.t"
+    assert [e["event"]["outcome"] for e in found[1:]] == ["success"] * 5
+
+
+def tlv(tag: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return bytes([tag, *([len(body)] if len(body) < 128 else [0x81, len(body)])]) + body
+
+
+def snmp(number: int, flags: int, scoped: bytes) -> bytes:
+    """A message of SNMPv3 (RFC 3412, 6; RFC 3414, 2.4)."""
+    engine, mark = (
+        tlv(4, bytes.fromhex("80001f8880e9630000d61ff449")),
+        tlv(4, bytes(12) if flags & 1 else b""),
+    )
+    security = tlv(
+        0x30,
+        engine,
+        tlv(2, b"\4"),
+        tlv(2, b"\x64"),
+        tlv(4, b"operator"),
+        mark,
+        tlv(4, bytes(8 * (flags >> 1 & 1))),
+    )
+    head = tlv(0x30, tlv(2, bytes([number])), tlv(2, b"\5\xdc"), tlv(4, bytes([flags])), tlv(2, b"\3"))
+    return tlv(0x30, tlv(2, b"\3"), head, tlv(4, security), scoped)
+
+
+def scoped(kind: int, value: bytes) -> bytes:
+    bindings = tlv(0x30, tlv(0x30, tlv(6, bytes([0x2B, 6, 1, 2, 1, 1, 5, 0])), value))
+    pdu = tlv(kind, tlv(2, b"\x4d"), tlv(2, b"\0"), tlv(2, b"\0"), bindings)
+    return tlv(0x30, tlv(4, b"engine"), tlv(4, b"bridge1"), pdu)
+
+
+def test_what_of_snmp_version_3_is_readable(tmp_path: Path) -> None:
+    secret = tlv(4, b"\x99" * 40)
+    turns: list[Turn] = [
+        (True, snmp(1, 5, scoped(0xA0, b"\5\0"))),
+        (False, snmp(1, 1, scoped(0xA2, tlv(4, b"router1")))),
+        (True, snmp(2, 7, secret)),
+        (False, snmp(2, 3, secret)),
+        (True, snmp(3, 0, scoped(0xA7, tlv(4, b"router2")))),
+    ]
+    found = played(tmp_path, datagrams(161, turns))
+    assert [e["event"]["outcome"] for e in found] == ["success", "unknown", "unknown"]
+    assert values(found, "netflight.snmp.security_level") == ["authNoPriv", "authPriv", "noAuthNoPriv"]
+    assert values(found, "user.name") == ["operator"] * 3
+    assert values(found, "netflight.snmp.engine_id") == ["80001f8880e9630000d61ff449"] * 3
+    assert values(found, "netflight.snmp.context") == ["bridge1"] * 2
+    assert values(found, "netflight.snmp.pdu_type") == ["get-request", "snmpV2-trap"]
+    bound = [each[0].get("value") for each in values(found, "netflight.snmp.variables")]
+    assert bound == ["router1", "router2"]

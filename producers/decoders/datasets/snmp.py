@@ -80,7 +80,8 @@ class SnmpDecoder(Decoder):
             if role is not Role.REQUEST or columns.get("snmp.data") == ["3"]:
                 fields["netflight.snmp.variables"] = variables
         if role is Role.RESPONSE:
-            unit.status = "Error" if _failed(columns, variables) else "OK"
+            if "snmp.data" in columns:  # an encrypted answer may be a report of what was wrong
+                unit.status = "Error" if _failed(columns, variables) else "OK"
             code = fields.get("netflight.snmp.error_status", "noError")
             if code != "noError":
                 fields["error.code"] = code
