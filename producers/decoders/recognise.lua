@@ -328,9 +328,15 @@ local function first_match(list, text)
   return nil
 end
 
-local function remember(what, pinfo)
+-- What was said by the side that spoke first, as far as it fits; `earlier` is that of the connection that is recognised now,
+-- for streams.lua.
+local earlier = ""
+local function remember(what, text, pinfo)
   if held >= most then said, held = {}, 0 end
-  said[ends(pinfo)], held = { what = what, by = speaker(pinfo) }, held + 1
+  local key, by = ends(pinfo), speaker(pinfo)
+  local before = said[key]
+  local so_far = before and before.by == by and before.text or ""
+  said[key], held = { what = what, by = by, text = #so_far + #text <= longest_start and so_far .. text or so_far }, held + 1
 end
 
 local function answered(text, pinfo)
@@ -365,11 +371,14 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
   end
   if layer == nil then
     local what = first_match(halves, text)
-    if what then remember(what, pinfo) end
+    if what then remember(what, length <= longest_start and buffer:raw() or "", pinfo) end
     return false
   end
+  local before = held > 0 and said[ends(pinfo)]
+  earlier = before and before.by ~= speaker(pinfo) and before.text or ""
   pinfo.conversation = layer
   layer.dissector(buffer, pinfo, tree)
+  earlier = ""
   return true
 end)
 

@@ -29,7 +29,8 @@ for name, ports in pairs(streamed) do
   local layer = Proto("netflight_stream_" .. name, name .. " as a stream of bytes")
   local client = ProtoField.uint8("netflight_stream_" .. name .. ".client", "Sent by the client")
   local bytes = ProtoField.bytes("netflight_stream_" .. name .. ".bytes", "Bytes")
-  layer.fields = { client, bytes }
+  local is_earlier = ProtoField.uint8("netflight_stream_" .. name .. ".earlier", "Sent before, by the other side")
+  layer.fields = { client, bytes, is_earlier }
   local own = {}
   for _, port in ipairs(ports) do own[port] = true end
   local dissector = tcp_ports:get_dissector(ports[1])
@@ -39,8 +40,16 @@ for name, ports in pairs(streamed) do
       return secured.dissector(buffer, pinfo, tree)
     end
     if name == "memcached" and pinfo.port_type == 2 and has_binary(buffer, pinfo) then return dissector:call(buffer, pinfo, tree) end
+    local by_client = own[pinfo.dst_port] and 1 or 0
+    if #earlier > 0 then
+      local first = ByteArray.new(earlier, true):tvb("what was said before")
+      local above = tree:add(layer, first())
+      above:add(client, 1 - by_client)
+      above:add(is_earlier, 1)
+      above:add(bytes, first())
+    end
     local below = tree:add(layer, buffer())
-    below:add(client, own[pinfo.dst_port] and 1 or 0)
+    below:add(client, by_client)
     below:add(bytes, buffer())
     if name == "ftp" then
       -- tshark's own dissector finds the connections of files; it must not wait for more, or the same bytes would come again.

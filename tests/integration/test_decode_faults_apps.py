@@ -186,6 +186,16 @@ def test_wherever_segments_are_cut_the_events_are_the_same(name: str, tmp_path: 
     assert "hidden" not in str(found)
 
 
+@pytest.mark.parametrize("name", ["ftp", "imap", "irc", "pop3", "smtp"])
+def test_on_a_port_of_its_own_choice_nothing_of_a_conversation_is_lost(name: str, tmp_path: Path) -> None:
+    """What was said first is there, too, though it is known what it is from the answer to it on alone."""
+    turns = CONVERSATIONS[name]
+    usual = said(played(tmp_path, conversation(PORTS[name], turns)))
+    elsewhere = said(played(tmp_path, conversation(8765, turns)))
+    wanted = [event for event in usual if event["event"]["dataset"] != "network_traffic.file"]
+    assert elsewhere == wanted
+
+
 def mqtt(kind: int, body: bytes) -> bytes:
     return bytes([kind, len(body)]) + body
 

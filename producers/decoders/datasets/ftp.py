@@ -75,7 +75,8 @@ class FtpDecoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per whole reply."""
-        session, sent = self._sessions.of(place), piece(layer, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         stream = session.streams[sent.client]
         stream.feed(sent.data, hole=place.hole)

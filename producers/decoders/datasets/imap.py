@@ -106,7 +106,8 @@ class ImapDecoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per tagged response, in the order of their lines."""
-        session, sent = self._sessions.of(place), piece(layer, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         side = session.client if sent.client else session.server
         side.stream.feed(sent.data, hole=place.hole)

@@ -46,7 +46,8 @@ class IrcDecoder(Decoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""
-        session, sent = self._sessions.of(place), piece(layer, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
         stream = session.streams[sent.client]
         stream.feed(sent.data, hole=place.hole)
         while (line := stream.line()) is not None:

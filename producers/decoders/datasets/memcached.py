@@ -132,7 +132,8 @@ class MemcachedDecoder(SessionDecoder[_Session]):
             if "memcache.magic" in columns:
                 yield _binary(columns, Unit(Role.REQUEST, {}, place, _PROTOCOL))
             return
-        sent = piece(layer, protocol)
+        sent = piece(layer, protocol, place)
+        place = sent.place
         if place.flow is not None and place.flow.transport == "udp":
             yield from _datagram(sent, place)
             return

@@ -41,7 +41,8 @@ class Pop3Decoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """A unit for a command, one for a reply; what a client answers in a login is part of it."""
-        session, sent = self._sessions.of(place), piece(layer, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         stream = session.streams[sent.client]
         stream.feed(sent.data, hole=place.hole)

@@ -74,7 +74,8 @@ class RedisDecoder(SessionDecoder[_Session]):
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command or reply, with the packet that brought the last of it."""
         session = self.sessions.of(place)
-        sent = piece(layer, protocol)
+        sent = piece(layer, protocol, place)
+        place = sent.place
         if sent.client:
             for value in session.commands.read(sent.data, hole=place.hole):
                 yield _command(value, session, Unit(Role.REQUEST, {}, place, _PROTOCOL))

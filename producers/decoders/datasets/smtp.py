@@ -146,7 +146,8 @@ class SmtpDecoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """The units of a packet; a line that is split over packets is of the last of them."""
-        session, sent = self._sessions.of(place), piece(layer, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         if session.unread:
             return
