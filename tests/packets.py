@@ -107,3 +107,53 @@ def ethernet(payload: bytes, kind: int | None = None, swapped: int = 0) -> bytes
 def raw(data: bytes, time_ns: int = 0, frame: int = 1, linktype: int = 1) -> RawPacket:
     """A packet as a source gives it."""
     return RawPacket(frame, time_ns, linktype, data, len(data), "")
+
+
+Turn = tuple[bool, bytes]
+"""What one side says at once: whether it is the client, and the bytes."""
+
+
+def conversation(
+    port: int, turns: list[Turn], *, source: int = 40_000, start_ns: int = 10**18, repeat: int = 0
+) -> list[Packet]:
+    """A TCP connection from 192.0.2.1 to 192.0.2.2, a segment a turn, a millisecond apart, each acknowledged.
+
+    With `repeat`, one segment in so many is sent twice.
+    """
+    sequences = {True: 1000, False: 5000}
+    ends = {True: ("192.0.2.1", "192.0.2.2"), False: ("192.0.2.2", "192.0.2.1")}
+    ports = {True: (source, port), False: (port, source)}
+    packets: list[Packet] = []
+
+    def send(client: bool, flags: int, payload: bytes = b"") -> None:  # noqa: FBT001
+        segment = pack(
+            ">HHIIBBHHH", *ports[client], sequences[client], sequences[not client], 0x50, flags, 64_000, 0, 0
+        )
+        frame = ethernet(ip(*ends[client], 6, segment + payload), swapped=not client)
+        packets.append((start_ns + len(packets) * 1_000_000, frame, len(frame)))
+
+    for client, flags in ((True, 0x02), (False, 0x12)):
+        send(client, flags)
+        sequences[client] += 1
+    send(client=True, flags=0x10)
+    for number, (client, payload) in enumerate(turns):
+        for _ in range(2 if repeat and number % repeat == 0 else 1):
+            send(client, 0x18, payload)
+        sequences[client] += len(payload)
+        send(not client, 0x10)
+    for client in (True, False):
+        send(client, 0x11)
+        sequences[client] += 1
+    send(client=True, flags=0x10)
+    return packets
+
+
+def datagrams(port: int, turns: list[Turn], *, source: int = 40_000, start_ns: int = 10**18) -> list[Packet]:
+    """UDP datagrams between 192.0.2.1 and 192.0.2.2, a millisecond apart."""
+    packets: list[Packet] = []
+    for client, payload in turns:
+        ports, ends = (source, port), ("192.0.2.1", "192.0.2.2")
+        datagram = udp(*(ports if client else ports[::-1]), payload)
+        frame = ethernet(ip(*(ends if client else ends[::-1]), 17, datagram), swapped=not client)
+        packets.append((start_ns + len(packets) * 1_000_000, frame, len(frame)))
+    return packets

@@ -18,8 +18,6 @@ MAX_LINES = 1000
 _ASIDE = "aside"  # `extra` of a unit that is no reply
 _REPLY_LINE = re.compile(r"(\d{3})(?:([ -])(.*))?$", re.DOTALL)
 _VERB = re.compile(r"[A-Za-z][A-Za-z-]{2,11}$")
-_ESCAPE = re.compile(r'\\(r|n|t|"|\\|[0-7]{3})')
-_ESCAPED = {"r": "\r", "n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
 class Line(NamedTuple):
@@ -93,7 +91,7 @@ class Dialogue:
                 yield reply
 
     def cut_short(self) -> Reply | None:
-        """The reply that is not whole, which will not be: the client goes on."""
+        """The reply that is not whole, which will not be: what follows is lost."""
         reply, self._open = self._open, None
         return reply
 
@@ -110,11 +108,6 @@ def reply_line(text: str) -> Line:
 def is_verb(text: str) -> bool:
     """Whether a word may be a command; what is none may be an answer in a login whose begin was not seen."""
     return _VERB.match(text) is not None
-
-
-def unescaped(label: str) -> str:
-    r"""A line as it was before tshark wrote it as a label, with `\r\n` and octal escapes; without its line end."""
-    return _ESCAPE.sub(lambda m: _ESCAPED.get(m[1]) or chr(int(m[1], 8)), label).rstrip("\r\n")
 
 
 def request(command: Command, fields: dict[str, Any], place: Place, protocol: str) -> Unit:

@@ -1,82 +1,182 @@
-"""Mail headers and attachments, from tshark's `imf` layer to `email.*` (RFC 5322, RFC 2045 to 2047, RFC 2231)."""
+"""Mail headers and attachments, read line by line, to `email.*` (RFC 5322, RFC 2045 to 2047, RFC 2231)."""
 
 import binascii
 import re
-from collections.abc import Iterator
 from datetime import UTC
 from email.errors import MessageError
 from email.message import Message
 from email.utils import getaddresses, parsedate_to_datetime
 from typing import Any
 
-from producers.decoders.tree import Tree, find_all, texts
+from producers.decoders.stream import text as as_text
 
 MAX_ATTACHMENTS = 1000
 _FOLD = re.compile(r"\r?\n[ \t]*|\r")
 _FOLD_ALONE = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([\w.:*+-]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _ADDRESSES = {
-    "email.from.address": "imf.from",
-    "email.to.address": "imf.to",
-    "email.cc.address": "imf.cc",
-    "email.bcc.address": "imf.bcc",
-    "email.reply_to.address": "imf.reply_to",
+    "email.from.address": "from",
+    "email.to.address": "to",
+    "email.cc.address": "cc",
+    "email.bcc.address": "bcc",
+    "email.reply_to.address": "reply-to",
 }
 _MANY = 1000
 """Addresses that are read of a header."""
 _LONG = 65_536
-"""Characters of a header that are read."""
+"""Characters of a header that are read, and of all headers of a message or a part."""
+_DEEP = 16
+"""How deep parts of parts are followed."""
+_HEADER = re.compile(r"([!-9;-~]{1,100})[ \t]*:(.*)", re.DOTALL)
 
 
-def headers(layer: Tree) -> dict[str, Any]:
-    """The `email.*` fields that a message's headers say."""
+class MessageReader:
+    """Reads a message's lines as they come: its headers, and those of its parts that are files."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._headers: dict[str, list[str]] | None = None  # of the message, once they are whole
+        self._open: list[str] | None = []  # lines of headers that are not whole yet
+        self._length = 0
+        self._boundaries: list[bytes] = []
+        self._nested = False
+        self._files: list[dict[str, Any]] = []
+
+    def line(self, line: bytes) -> None:
+        """Take the next line, without its end."""
+        if self._open is not None:
+            if line and not (self._headers is not None and self._is_boundary(line)):
+                self._keep(as_text(line), self._open)
+                return
+            self._close()
+            if not line:
+                return
+        if self._boundaries and line.startswith(b"--"):
+            self._cut(line)
+
+    def fields(self) -> dict[str, Any]:
+        """The `email.*` fields that the message's headers say, as far as they have come."""
+        found = self._headers if self._headers is not None else _parsed(self._open or [])
+        told = headers(found)
+        if self._files:
+            told["email.attachments"] = self._files
+        return told
+
+    def _keep(self, line: str, into: list[str]) -> None:
+        """Keep a line of headers; one that begins with white space goes on with the line before (RFC 5322, 2.2.3)."""
+        self._length += len(line) + 2
+        if self._length > _LONG:
+            return
+        if line[0] in " \t" and into:
+            into[-1] += f"\r\n{line}"
+        else:
+            into.append(line)
+
+    def _close(self) -> None:
+        """Headers are whole: the message's, or a part's."""
+        found = _parsed(self._open or [])
+        self._open, self._length = None, 0
+        if self._headers is None:
+            self._headers = found
+        elif not self._nested:
+            self._add_file(found)
+        self._nested = False
+        message = _described(found)
+        kind = message.get_content_type() if found else ""
+        if kind.startswith("multipart/") and len(self._boundaries) < _DEEP:
+            boundary = _boundary(message)
+            if boundary:
+                self._boundaries.append(boundary)
+        elif kind == "message/rfc822":
+            self._open, self._nested = [], True
+
+    def _add_file(self, found: dict[str, list[str]]) -> None:
+        if len(self._files) < MAX_ATTACHMENTS:
+            file = attachment(found)
+            if file is not None:
+                self._files.append(file)
+
+    def _is_boundary(self, line: bytes) -> bool:
+        return any(line.rstrip() in (b"--" + each, b"--" + each + b"--") for each in self._boundaries)
+
+    def _cut(self, line: bytes) -> None:
+        """A part begins or the last one ends, where the line is a boundary (RFC 2046, 5.1.1)."""
+        said = line.rstrip()[2:]
+        for depth, boundary in enumerate(self._boundaries):
+            if said == boundary:
+                del self._boundaries[depth + 1 :]
+                self._open, self._nested = [], False
+                return
+            if said == boundary + b"--":
+                del self._boundaries[depth:]
+                return
+
+
+def headers(found: dict[str, list[str]]) -> dict[str, Any]:
+    """The `email.*` fields that a message's headers say, by their names in lower case."""
     fields: dict[str, Any] = {}
     for name, source in _ADDRESSES.items():
-        found = addresses(texts(layer.get(source)))
-        if found:
-            fields[name] = found
-    sender = addresses(texts(layer.get("imf.sender")))
+        said = addresses(found.get(source, []))
+        if said:
+            fields[name] = said
+    sender = addresses(found.get("sender", []))
     if sender:
         fields["email.sender.address"] = sender[0]
-    said = (
-        ("email.subject", decoded(_first(layer, "imf.subject"))),
-        ("email.message_id", _first(layer, "imf.message_id").strip().strip("<>")),
-        ("email.x_mailer", decoded(_first(layer, "imf.ext.mailer") or _first(layer, "imf.user_agent"))),
-        ("email.content_type", _first(layer, "imf.content.type.type") or _content_type(layer)),
-        ("email.origination_timestamp", date(_first(layer, "imf.date"))),
+    told = (
+        ("email.subject", decoded(_first(found, "subject"))),
+        ("email.message_id", _first(found, "message-id").strip().strip("<>")),
+        ("email.x_mailer", decoded(_first(found, "x-mailer") or _first(found, "user-agent"))),
+        ("email.content_type", _first(found, "content-type").partition(";")[0].strip().lower()),
+        ("email.origination_timestamp", date(_first(found, "date"))),
     )
-    fields |= {name: value for name, value in said if value}
-    received = [unfolded(text) for text in texts(layer.get("imf.received"))]
+    fields |= {name: value for name, value in told if value}
+    received = [unfolded(text) for text in found.get("received", [])]
     if received:
         fields["netflight.smtp.received"] = received
-    files = list(attachments(layer))
-    if files:
-        fields["email.attachments"] = files
     return fields
 
 
-def attachments(layer: Tree) -> Iterator[dict[str, Any]]:
-    """The parts of a message that are attachments or have a file name, at any depth."""
-    for number, part in enumerate(find_all(layer, "mime_multipart.part_tree")):
-        if number == MAX_ATTACHMENTS:
-            return
-        message = Message()
-        for header in ("Content-Type", "Content-Disposition"):
-            for text in texts(part.get(f"mime_multipart.header.{header.lower()}"))[:1]:
-                message[header] = text[:_LONG]
-        name = decoded(_file_name(message))
-        if not name and _disposition(message) != "attachment":
-            continue
-        file: dict[str, Any] = {}
-        if name:
-            file["name"] = name
-            stem, dot, extension = name.rpartition(".")
-            if dot and stem and extension.isalnum() and len(extension) <= 10:
-                file["extension"] = extension.lower()
-        kind = texts(part.get("mime_multipart.header.content-type"))
-        if kind:
-            file["mime_type"] = kind[0].partition(";")[0].strip().lower()
-        yield {"file": file} if file else {"file": {"mime_type": "text/plain"}}
+def attachment(found: dict[str, list[str]]) -> dict[str, Any] | None:
+    """What the headers of a part say of a file; nothing where it is no attachment and has no file name."""
+    message = _described(found)
+    name = decoded(_file_name(message))
+    if not name and _disposition(message) != "attachment":
+        return None
+    file: dict[str, Any] = {}
+    if name:
+        file["name"] = name
+        stem, dot, extension = name.rpartition(".")
+        if dot and stem and extension.isalnum() and len(extension) <= 10:
+            file["extension"] = extension.lower()
+    kind = _first(found, "content-type").partition(";")[0].strip().lower()
+    if kind:
+        file["mime_type"] = kind
+    return {"file": file or {"mime_type": "text/plain"}}
+
+
+def _parsed(lines: list[str]) -> dict[str, list[str]]:
+    """Headers by their names in lower case; a line that is none ends nothing."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        header = _HEADER.match(line)
+        if header is not None:
+            found.setdefault(header[1].lower(), []).append(header[2].strip(" \t"))
+    return found
+
+
+def _described(found: dict[str, list[str]]) -> Message:
+    message = Message()
+    for header in ("Content-Type", "Content-Disposition"):
+        for text in found.get(header.lower(), [])[:1]:
+            message[header] = text
+    return message
+
+
+def _boundary(message: Message) -> bytes:
+    try:
+        return (message.get_boundary() or "").encode("utf-8", "replace")
+    except (ValueError, LookupError, TypeError, MessageError):
+        return b""
 
 
 def addresses(lines: list[str]) -> list[str]:
@@ -151,9 +251,5 @@ def _disposition(message: Message) -> str:
     return str(message.get("Content-Disposition", "")).partition(";")[0].strip().lower()
 
 
-def _content_type(layer: Tree) -> str:
-    return _first(layer, "imf.content.type").partition(";")[0].strip().lower()
-
-
-def _first(tree: Tree, name: str) -> str:
-    return (texts(tree.get(name)) or [""])[0]
+def _first(found: dict[str, list[str]], name: str) -> str:
+    return found.get(name, [""])[0]

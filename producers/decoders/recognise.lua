@@ -189,18 +189,6 @@ local function logins(buffer, pinfo, tree)
   if message:len() >= 12 then ntlm:call(message:tvb("NTLM"), pinfo, tree) end
 end
 
-for name, ports in pairs({ smtp = { 25, 587 }, pop3 = { 110 }, imap = { 143 } }) do
-  local dissector = tcp_ports:get_dissector(ports[1])
-  local layer = Proto("netflight_logins_" .. name, name .. " with NTLM")
-  function layer.dissector(buffer, pinfo, tree)
-    pinfo.can_desegment = 2
-    local used = dissector:call(buffer, pinfo, tree)
-    if buffer:len() > 16 then logins(buffer, pinfo, tree) end
-    return used
-  end
-  for _, port in ipairs(ports) do tcp_ports:add(port, layer) end
-end
-
 -- SSH whose server says other lines before its banner (RFC 4253, 4.2): tshark takes them for something encrypted.
 local ssh, ssh_port = tcp_ports:get_dissector(22), 22
 local ssh_lines = Proto("netflight_ssh_lines", "SSH with lines before its banner")
@@ -410,9 +398,15 @@ local function first_match(list, text)
   return nil
 end
 
-local function remember(what, pinfo)
+-- What was said by the side that spoke first, as far as it fits; `earlier` is that of the connection that is recognised now,
+-- for streams.lua.
+local earlier = ""
+local function remember(what, text, pinfo)
   if held >= most then said, held = {}, 0 end
-  said[ends(pinfo)], held = { what = what, by = speaker(pinfo) }, held + 1
+  local key, by = ends(pinfo), speaker(pinfo)
+  local before = said[key]
+  local so_far = before and before.by == by and before.text or ""
+  said[key], held = { what = what, by = by, text = #so_far + #text <= longest_start and so_far .. text or so_far }, held + 1
 end
 
 local function answered(text, pinfo)
@@ -451,11 +445,14 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
   end
   if layer == nil then
     local what = first_match(halves, text)
-    if what then remember(what, pinfo) end
+    if what then remember(what, length <= longest_start and buffer:raw() or "", pinfo) end
     return false
   end
+  local before = held > 0 and said[ends(pinfo)]
+  earlier = before and before.by ~= speaker(pinfo) and before.text or ""
   pinfo.conversation = layer
   layer.dissector(buffer, pinfo, tree)
+  earlier = ""
   return true
 end)
 

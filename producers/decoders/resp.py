@@ -37,7 +37,9 @@ _FORMS = {
     "big_number": re.compile(r"[+-]?\d+"),
 }
 _PART = re.compile(rb";(\d{1,10})")
-_BEGIN = re.compile(rb"[+-][^\r\n]+\r?\n|[$*=!~%>|](?:-1|\d{1,10}|\?)\r?\n|[:,(][^\r\n]+\r?\n|_\r?\n|#[tf]\r?\n")
+_BEGIN = re.compile(
+    rb"[+-][^\r\n]+\r?\n|[$*=!~%>|](?:-1|\d{1,10}|\?)\r?\n|[:,(][^\r\n]+\r?\n|_\r?\n|#[tf]\r?\n"
+)
 _BEGIN_CUT = re.compile(rb"[-+:,(_#][ -~]*\r?|[$*=!~%>|][-?\d]{0,10}\r?")
 _INLINE = re.compile(rb"([A-Za-z]{1,20})(?:[ \r\n]|$)")
 _ARGUMENT = re.compile(r"\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(\S+))", re.DOTALL)
@@ -156,7 +158,9 @@ class RespReader:
         if sign in _SCALARS:
             kind = _SCALARS[sign]
             if is_text(line) and (kind not in _FORMS or _FORMS[kind].fullmatch(said)):
-                return Value(kind, {"t": "true", "f": "false"}[said] if kind == "boolean" else said[:MAX_TEXT])
+                return Value(
+                    kind, {"t": "true", "f": "false"}[said] if kind == "boolean" else said[:MAX_TEXT]
+                )
         elif sign in _BLOCKS and _SIZE.fullmatch(said):
             return self._begin_block(_BLOCKS[sign], said)
         elif sign in _LISTS and _SIZE.fullmatch(said) and len(self._lists) < _MAX_DEPTH:

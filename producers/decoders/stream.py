@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from producers.decoders.tree import Tree, texts
+from producers.decoders.unit import Place
 
 MAX_LINE = 65_536
 """Bytes that are kept of a line; the rest of a longer one is left out."""
@@ -15,20 +16,28 @@ _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1e]")
 
 
 class Piece(NamedTuple):
-    """The bytes of a stream that one packet brought, and whether the client sent them."""
+    """The bytes of a stream that one packet brought, whether the client sent them, and where they were seen."""
 
     client: bool
     data: bytes
+    place: Place
 
 
-def piece(layer: Tree, protocol: str) -> Piece:
-    """What a layer of streams.lua, called `protocol`, has brought; nothing where it is broken."""
+def piece(layer: Tree, protocol: str, place: Place) -> Piece:
+    """What a layer of streams.lua, called `protocol`, has brought; nothing where it is broken.
+
+    What was sent before the connection was recognised comes with the first packet after it, of the other side.
+    """
     found = texts(layer.get(f"{protocol}.bytes"))[:1]
     try:
         data = bytes.fromhex(found[0].replace(":", "")) if found else b""
     except ValueError:
         data = b""
-    return Piece(texts(layer.get(f"{protocol}.client"))[:1] == ["1"], data)
+    if f"{protocol}.earlier" in layer:
+        place = place._replace(
+            from_initiator=not place.from_initiator, length=0, sequence=-1, acknowledgement=-1, hole=False
+        )
+    return Piece(texts(layer.get(f"{protocol}.client"))[:1] == ["1"], data, place)
 
 
 class Stream:
@@ -80,6 +89,11 @@ class Stream:
 def is_text(line: bytes) -> bool:
     """Whether a line may be one of a text protocol: it has no control characters but for white space and escape."""
     return _BINARY.search(line) is None
+
+
+def begins_tls(data: bytes) -> bool:
+    """Whether bytes are the begin of a TLS record (RFC 8446, 5.1), which no line of text begins like."""
+    return data[:1] in (b"\x14", b"\x15", b"\x16", b"\x17")
 
 
 def text(line: bytes) -> str:

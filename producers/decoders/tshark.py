@@ -50,6 +50,7 @@ _PLUGINS = ("opcua.so", "profinet.so")
 
 # In this order: the streams are those of the dissectors that the first one leaves at their ports.
 _SCRIPTS = ("recognise.lua", "streams.lua")
+_LUA_FAILED = "Lua: "
 
 PREFERENCES = {
     "tcp.reassemble_out_of_order": "FALSE",  # it would wait for ever for what is lost; `ordering` puts in order
@@ -104,6 +105,7 @@ class Tshark:
         self.pending = 0
         self._silent = 0.0
         self._nudged = True
+        self._scripts_checked = False
         self._attendant: Attendant | None = None
         self._profile = tempfile.TemporaryDirectory(prefix="netflight-tshark-")
         _furnish(Path(self._profile.name))
@@ -180,13 +182,18 @@ class Tshark:
             self._nudged = True
 
     def receive(self) -> "list[Answer]":
-        """The answers that came. Raises TsharkEndedError when it has ended, after all that it answered was returned."""
+        """The answers that came. Raises TsharkEndedError when it has ended, after all that it answered was returned.
+
+        Raises DecoderError where it has not loaded our scripts, without which it would find less than it should.
+        """
         answers = self._attended.receive()
         if answers is None:
             raise self._ended()
         if answers:
             self.pending -= len(answers)
             self._silent = 0.0
+            if not self._scripts_checked:
+                self._check_scripts()
         return answers
 
     def waited(self, seconds: float) -> None:
@@ -220,17 +227,27 @@ class Tshark:
             raise DecoderError("tshark has no attendant")
         return self._attendant
 
+    def _said(self) -> list[str]:
+        """The lines on its standard error, but for the warning that it runs as root."""
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+        return [line for line in lines if "Running as" not in line]
+
+    def _check_scripts(self) -> None:
+        """Raise DecoderError where Lua has stopped at a mistake: tshark itself goes on without the rest of the scripts."""
+        self._scripts_checked = True
+        said = self._said()
+        wrong = next((number for number, line in enumerate(said) if _LUA_FAILED in line), None)
+        if wrong is not None:
+            why = " ".join(said[wrong : wrong + 2])
+            raise DecoderError(f"tshark did not load {', '.join(_SCRIPTS)}: {why}", "see docs/decoding.md")
+
     def _ended(self, why: str = "") -> TsharkEndedError:
         if self._attended.failed and self._child.poll() is None:
             self._child.kill()
             why = "its answer could not be read"
         code = self._child.wait()
-        self._stderr.seek(0)
-        told = [
-            line
-            for line in self._stderr.read().decode("utf-8", "replace").splitlines()
-            if "Running as" not in line
-        ]
+        told = self._said()
         why = why or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
         last = f": {told[-1]}" if told else ""
         refused = code > 0 and any(said in line for line in told for said in _REFUSALS)

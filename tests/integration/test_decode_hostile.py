@@ -411,6 +411,20 @@ def test_a_tshark_that_dies_again_and_again_is_an_error_after_all_flows_are_told
     assert sum(outcome.telemetry.labels("undecoded").values()) == chosen
 
 
+def test_a_script_that_tshark_does_not_load_ends_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    furnish = tshark._furnish
+
+    def broken(profile: Path) -> None:
+        furnish(profile)
+        with (profile / "init.lua").open("a", encoding="utf-8") as script:
+            script.write('\nProto("tcp", "a name that is taken")\n')
+
+    monkeypatch.setattr(tshark, "_furnish", broken)
+    (error,) = decode([SAMPLES / "dns" / "capture.pcap"]).outcome.errors
+    assert isinstance(error, DecoderError)
+    assert "two protocols with the same name" in str(error)
+
+
 def test_a_tshark_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tshark, "SILENT_SECONDS", 2.0)
     stopped = 0

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from producers.decoders.bson import Documents
 from producers.decoders.per_flow import MAX_FLOWS, PerFlow
 from producers.decoders.secrets import Credentials, Secret
+from producers.decoders.state import ALONE
 from producers.decoders.statements import statement
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Role, Unit
 from producers.engine.model import Flow
 from tests.trees import decoder, event, flow, place
 
-NAMES = ("cassandra", "memcached", "mongodb", "mysql", "pgsql", "redis", "tds")
-LAYERS = {"cassandra": "cql", "memcached": "memcache", "mongodb": "mongo", "redis": "resp"}
+NAMES = ("cassandra", "memcached", "mongodb", "mysql", "pgsql", "tds")
+LAYERS = {"cassandra": "cql", "memcached": "memcache", "mongodb": "mongo"}
 KEYS = st.sampled_from(
     [
         *(
@@ -28,14 +29,6 @@ KEYS = st.sampled_from(
             "mysql.eof",
         ),
         *("mysql.stmt_id", "mysql.error_code", "pgsql.type", "pgsql.frontend", "pgsql.query", "pgsql.portal"),
-        *(
-            "resp.array",
-            "resp.bulk_string",
-            "resp.bulk_string.value",
-            "resp.string",
-            "resp.error",
-            "resp.fragment",
-        ),
         *("mongo.opcode", "mongo.response_to", "mongo.msg.sections.section.body", "mongo.elements"),
         *("mongo.element.name", "mongo.element.name_tree", "mongo.element.type", "mongo.document"),
         *("memcache.magic", "memcache.opcode", "memcache.command", "memcache.key", "memcache.response"),
@@ -97,15 +90,15 @@ def test_no_tree_is_too_strange(name: str, layers: list[tuple[dict[str, Any], bo
     ],
 )
 def test_passwords_in_statements_are_hidden(text: str, shown: str, secret: tuple[str, str] | None) -> None:
-    said = statement(text)
-    assert said.text == shown
-    assert [(c.user, c.secret) for c in said.credentials] == ([secret] if secret else [])
+    shown_as = statement(text)
+    assert shown_as.text == shown
+    assert [(c.user, c.secret) for c in shown_as.credentials] == ([secret] if secret else [])
 
 
 def test_a_hash_is_hidden_and_is_no_password_in_clear() -> None:
-    said = statement(f"CREATE USER a IDENTIFIED BY PASSWORD '*{'0A' * 20}'")
-    assert said.text.endswith("PASSWORD '[redacted]'")
-    assert said.credentials == ()
+    shown_as = statement(f"CREATE USER a IDENTIFIED BY PASSWORD '*{'0A' * 20}'")
+    assert shown_as.text.endswith("PASSWORD '[redacted]'")
+    assert shown_as.credentials == ()
 
 
 @given(
@@ -114,8 +107,8 @@ def test_a_hash_is_hidden_and_is_no_password_in_clear() -> None:
 )
 @settings(deadline=None)
 def test_whatever_stands_before_it_a_password_is_hidden(text: str, secret: str) -> None:
-    said = statement(f"{text}\n; CREATE USER a IDENTIFIED BY '{secret}'")
-    assert secret not in said.text or text.count("'") % 2 or '"' in text or "$" in text or "\\" in text
+    shown_as = statement(f"{text}\n; CREATE USER a IDENTIFIED BY '{secret}'")
+    assert secret not in shown_as.text or text.count("'") % 2 or '"' in text or "$" in text or "\\" in text
 
 
 @pytest.mark.parametrize(
@@ -134,35 +127,176 @@ def units_of(name: str, *layers: tuple[Tree, bool]) -> list[Unit]:
     ]
 
 
-def bulk(*texts: str) -> Tree:
-    return {
-        "resp.array.length": str(len(texts)),
-        "resp.bulk_string": [
-            {"resp.bulk_string.length": str(len(t)), "resp.bulk_string.value": t.encode().hex(":")}
-            for t in texts
-        ],
-    }
-
-
-def test_replies_of_several_types_meet_the_commands_that_have_them() -> None:
-    asked: Tree = {
-        "resp.array": [bulk("SET", "a", "1"), bulk("INCR", "a"), bulk("GET", "b"), bulk("SET", "c", "2")]
-    }
-    told: Tree = {
-        "resp.string": ["OK", "OK"],
-        "resp.error": "ERR no",
-        "resp.bulk_string": bulk("x")["resp.bulk_string"],
-    }
-    replies = [
-        unit.fields for unit in units_of("redis", (asked, True), (told, False)) if unit.role is Role.RESPONSE
+def said(name: str, *data: tuple[bool, bytes]) -> list[Unit]:
+    """The units of what the sides have said, a packet each; each with whether the client sent it."""
+    reader, on, layer = decoder(name), flow(port=6379), f"netflight_stream_{name}"
+    return [
+        unit
+        for forward, each in data
+        for unit in reader.units(
+            {f"{layer}.client": str(int(forward)), f"{layer}.bytes": each.hex(":")},
+            layer,
+            place(on, forward=forward),
+        )
     ]
-    assert [f["netflight.redis.reply_type"] for f in replies] == ["string", "error", "bulk", "string"]
+
+
+def command(*words: str) -> bytes:
+    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(w.encode())}\r\n{w}\r\n".encode() for w in words)
+
+
+def replies(units: list[Unit]) -> list[tuple[Any, Any]]:
+    return [
+        (
+            u.fields["netflight.redis.reply_type"],
+            u.fields.get("redis.return_value", u.fields.get("redis.error")),
+        )
+        for u in units
+        if u.role is Role.RESPONSE
+    ]
+
+
+def test_every_type_of_resp3_is_one_reply() -> None:
+    told = (
+        b"%2\r\n+a\r\n:1\r\n+b\r\n*2\r\n#t\r\n_\r\n"
+        b"~2\r\n$1\r\nx\r\n,inf\r\n"
+        b"(123456789012345678901234567890\r\n"
+        b"=7\r\ntxt:abc\r\n"
+        b"|1\r\n+ttl\r\n:9\r\n$-1\r\n"
+        b"!5\r\nERR x\r\n"
+        b"$?\r\n;2\r\nab\r\n;1\r\nc\r\n;0\r\n"
+        b"*?\r\n:1\r\n:2\r\n.\r\n"
+        b",-1.5e3\r\n"
+        b"#f\r\n"
+        b"*-1\r\n"
+    )
+    units = said("redis", (True, command("GET", "a") * 11), (False, told))
+    assert replies(units) == [
+        ("map", "{a: 1, b: [true, nil]}"),
+        ("set", "[x, inf]"),
+        ("big_number", "123456789012345678901234567890"),
+        ("verbatim", "abc"),
+        ("null", "nil"),
+        ("error", "ERR x"),
+        ("bulk", "abc"),
+        ("array", "[1, 2]"),
+        ("double", "-1.5e3"),
+        ("boolean", "false"),
+        ("null", "nil"),
+    ]
+    assert units[15].fields["netflight.redis.attributes"] == "{ttl: 9}"
+
+
+def test_commands_in_a_line_and_commands_that_nobody_answers() -> None:
+    units = said(
+        "redis",
+        (
+            True,
+            b'SET a "b c"\r\n\r\nAUTH "hid\\x64en"\r\n'
+            + command("CLIENT", "REPLY", "SKIP")
+            + command("GET", "a"),
+        ),
+        (
+            True,
+            command("CLIENT", "REPLY", "OFF")
+            + command("GET", "b")
+            + command("CLIENT", "REPLY", "ON")
+            + command("PING"),
+        ),
+        (False, b"+OK\r\n+OK\r\n+OK\r\n+PONG\r\n"),
+    )
+    told = [(u.fields["query"], u.role) for u in units if u.role is not Role.RESPONSE]
+    assert told == [
+        ("SET a b c", Role.REQUEST),
+        ("AUTH [redacted]", Role.REQUEST),
+        ("CLIENT REPLY SKIP", Role.SINGLE),
+        ("GET a", Role.SINGLE),
+        ("CLIENT REPLY OFF", Role.SINGLE),
+        ("GET b", Role.SINGLE),
+        ("CLIENT REPLY ON", Role.REQUEST),
+        ("PING", Role.REQUEST),
+    ]
+    assert len(replies(units)) == 4
+    assert units[1].credentials == [Credentials("", "hidden", "AUTH")]
+
+
+def test_subscribers_transactions_and_what_is_pushed() -> None:
+    units = said(
+        "redis",
+        (True, command("MULTI") + command("INCR", "a") + command("EXEC") + command("SUBSCRIBE", "x", "y")),
+        (False, b"+OK\r\n+QUEUED\r\n*1\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"),
+        (False, b"*3\r\n$9\r\nsubscribe\r\n$1\r\ny\r\n:2\r\n*3\r\n$7\r\nmessage\r\n$1\r\ny\r\n$2\r\nhi\r\n"),
+        (True, command("UNSUBSCRIBE")),
+        (
+            False,
+            b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:1\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\ny\r\n:0\r\n",
+        ),
+        (False, b">2\r\n+invalidate\r\n*1\r\n+a\r\n"),
+    )
+    assert [shown for _, shown in replies(units)] == [
+        "OK",
+        "QUEUED",
+        "[1]",
+        "[subscribe, y, 2]",
+        "[message, y, hi]",
+        "[unsubscribe, y, 0]",
+        "[invalidate, [a]]",
+    ]
+    alone = [u.fields.get("method") for u in units if u.extra == ALONE]
+    assert alone == ["MESSAGE", "INVALIDATE"]
 
 
 def test_a_setting_that_is_asked_for_is_a_secret() -> None:
-    asked: Tree = {"resp.array": bulk("CONFIG", "GET", "requirepass")}
-    reply = units_of("redis", (asked, True), ({"resp.array": bulk("requirepass", "s3")}, False))[1]
+    told = b"*2\r\n$11\r\nrequirepass\r\n$2\r\ns3\r\n"
+    reply = said("redis", (True, command("CONFIG", "GET", "requirepass")), (False, told))[1]
     assert isinstance(reply.fields["redis.return_value"], Secret)
+
+
+def test_after_a_hole_redis_goes_on_with_the_next_value() -> None:
+    reader, on, layer = decoder("redis"), flow(port=6379), "netflight_stream_redis"
+    found = []
+    for data, hole in ((b"+OK\r\n$100\r\nabc", False), (b"zz\r\n:1\r\n", True), (b"+PONG\r\n", False)):
+        tree = {f"{layer}.client": "0", f"{layer}.bytes": data.hex(":")}
+        found += reader.units(tree, layer, place(on, forward=False)._replace(hole=hole))
+    assert [shown for _, shown in replies(found)] == ["OK", "PONG"]
+
+
+def test_memcached_reads_all_commands_of_a_packet() -> None:
+    units = said(
+        "memcached",
+        (
+            True,
+            b"set a 1 0 12\r\nget x\r\nEND\r\n\r\nget a b\r\ndelete a noreply\r\nincr n 5\r\nno such\r\nmg k v\r\n",
+        ),
+        (False, b"STORED\r\nVALUE a 1 12\r\nget x\r\nEND\r\n\r\nEND\r\n6\r\nERROR\r\nVA 2 t1\r\nHD\r\n"),
+    )
+    asked = [(u.fields["query"], u.role) for u in units if u.role is not Role.RESPONSE]
+    assert asked == [
+        ("set a 1 0 12", Role.REQUEST),
+        ("get a b", Role.REQUEST),
+        ("delete a noreply", Role.SINGLE),
+        ("incr n 5", Role.REQUEST),
+        ("no such", Role.REQUEST),
+        ("mg k v", Role.REQUEST),
+    ]
+    told = [(u.fields["memcache.response.command"], u.status) for u in units if u.role is Role.RESPONSE]
+    assert told == [("STORED", "OK"), ("VALUE", "OK"), ("6", "OK"), ("ERROR", "Error"), ("VA 2 t1", "OK")]
+
+
+BYTES = st.sampled_from(
+    [b"*1\r\n", b"$4\r\n", b"PING\r\n", b"+OK\r\n", b"get a\r\n", b"VALUE a 0 3\r\n", b"END\r\n", b"|1\r\n"]
+)
+
+
+@pytest.mark.parametrize("name", ["memcached", "redis"])
+@given(data=st.lists(st.tuples(st.booleans(), BYTES | st.binary(max_size=10)), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_nothing_said_is_too_strange(name: str, data: list[tuple[bool, bytes]]) -> None:
+    for unit in said(name, *data):
+        if unit.role is Role.RESPONSE:
+            event(name, response=unit)
+        else:
+            event(name, request=unit)
 
 
 def test_a_password_of_mysql_in_clear_is_told() -> None:

@@ -2,7 +2,6 @@
 
 import base64
 from functools import cache
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,38 +14,30 @@ from producers.decoders.tree import Tree
 from producers.decoders.unit import Role, Unit
 from tests.trees import decoder, event, flow, place
 
-NAMES = {
-    "ftp": "ftp",
-    "imap": "imap",
-    "irc": "irc",
-    "pop3": "pop",
-    "smtp": "smtp",
-    "telnet": "telnet",
-    "tftp": "tftp",
-}
+STREAMS = ("ftp", "imap", "irc", "pop3", "smtp")
 
 
 kept = cache(decoder)
 
 
-def feed(reader: Decoder, *layers: tuple[bool, Tree], protocol: str = "") -> list[Unit]:
-    """The units of layers in their order; each with whether the client sent it."""
+def feed(reader: Decoder, *said: tuple[bool, bytes]) -> list[Unit]:
+    """The units of what the sides have said, a packet each; each with whether the client sent it."""
     reader.begin()
     on = flow()
+    name = f"netflight_stream_{reader.dataset.name}"
     found: list[Unit] = []
-    for frame, (forward, layer) in enumerate(layers, 1):
-        found += reader.units(layer, protocol or reader.dataset.name, place(on, frame, forward=forward))
+    for frame, (forward, data) in enumerate(said, 1):
+        layer: Tree = {f"{name}.client": str(int(forward)), f"{name}.bytes": data.hex(":")}
+        found += reader.units(layer, name, place(on, frame, forward=forward))
     return found
 
 
-def smtp(line: str) -> tuple[bool, Tree]:
-    return True, {"smtp.req": "1", "smtp.command_line": f"{line}\r\n"}
+def client(*lines: str) -> tuple[bool, bytes]:
+    return True, "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def answer(text: str, *more: str) -> tuple[bool, Tree]:
-    code, said = text[:3], text[4:]
-    tree = {"smtp.response.code": code, "smtp.rsp.parameter": [said, *more] if more else said}
-    return False, {"smtp.rsp": "1", "smtp.response": f"{text}\r\n", "smtp.response_tree": tree}
+def answer(*lines: str) -> tuple[bool, bytes]:
+    return False, client(*lines)[1]
 
 
 def test_a_mail_is_one_event_and_a_reply_of_several_lines_one_reply() -> None:
@@ -54,14 +45,14 @@ def test_a_mail_is_one_event_and_a_reply_of_several_lines_one_reply() -> None:
     units = feed(
         reader,
         answer("220 mail1"),
-        smtp("EHLO me"),
+        client("EHLO me"),
         answer("250-mail1"),
         answer("250 HELP"),
-        smtp("MAIL FROM:<a@example.com> SIZE=3"),
-        smtp("RCPT TO:<b@example.com>"),
+        client("MAIL FROM:<a@example.com> SIZE=3"),
+        client("RCPT TO:<b@example.com>"),
         answer("250 ok"),
         answer("550 no"),
-        smtp("QUIT"),
+        client("QUIT"),
         answer("221 bye"),
     )
     kinds = [(unit.role, unit.status, unit.fields.get("netflight.smtp.command", "")) for unit in units]
@@ -83,7 +74,7 @@ def test_a_mail_is_one_event_and_a_reply_of_several_lines_one_reply() -> None:
 @pytest.mark.parametrize("said", ["AUTH PLAIN {}", "AUTH\tPLAIN {}", "{}"])
 def test_smtp_logins_stay_out_of_events(said: str) -> None:
     secret = base64.b64encode(b"\0alice\0secret-1").decode()
-    units = feed(decoder("smtp"), answer("220 mail1"), smtp(said.format(secret)), answer("235 ok"))
+    units = feed(decoder("smtp"), answer("220 mail1"), client(said.format(secret)), answer("235 ok"))
     requests = [unit for unit in units if unit.role is Role.REQUEST]
     assert secret not in str(event("smtp", request=requests[0]))
 
@@ -97,21 +88,17 @@ def test_sasl_shows_what_it_can() -> None:
     assert plain.feed("no base64") is None
 
 
-def imap(*lines: str, client: bool = True) -> tuple[bool, Tree]:
-    return client, {"imap.isrequest": "1" if client else "0", "imap.line": [f"{line}\r\n" for line in lines]}
-
-
 def test_imap_literals_are_part_of_their_command() -> None:
     units = feed(
         decoder("imap"),
-        imap("* OK ready", client=False),
-        imap("a LOGIN {5}"),
-        imap("+ go", client=False),
-        imap("alice {4}"),
-        imap("pass"),
-        imap("a OK in", client=False),
-        imap("b APPEND INBOX {12}", "c NOOP", "d N", ""),
-        imap("b OK done", client=False),
+        answer("* OK ready"),
+        client("a LOGIN {5}"),
+        answer("+ go"),
+        client("alice {4}"),
+        client("pass"),
+        answer("a OK in"),
+        client("b APPEND INBOX {13}", "c NOOP", "d N", ""),
+        answer("b OK done"),
     )
     commands = [unit.fields.get("netflight.imap.command") for unit in units if unit.role is Role.REQUEST]
     assert commands == ["LOGIN", "APPEND"]
@@ -119,14 +106,8 @@ def test_imap_literals_are_part_of_their_command() -> None:
     assert "pass" not in str(event("imap", request=units[1])).replace("network_traffic", "")
 
 
-def test_ftp_reads_the_commands_that_tshark_names_by_label_alone() -> None:
-    layer = {
-        "ftp.request": "1",
-        "USER bob\\r\\n": {"ftp.request.command": "USER", "ftp.request.arg": "bob"},
-        "PASS hidden\\r\\n": "",
-        "NOOP\\r\\n": ["", ""],
-    }
-    units = feed(decoder("ftp"), (True, layer))
+def test_ftp_reads_all_commands_of_a_packet() -> None:
+    units = feed(decoder("ftp"), client("USER bob", "PASS hidden", "NOOP", "NOOP"))
     assert [unit.fields["netflight.ftp.command"] for unit in units] == ["USER", "PASS", "NOOP", "NOOP"]
     assert units[1].credentials[0][:2] == ("bob", "hidden")
     assert "hidden" not in str(event("ftp", request=units[1]))
@@ -144,13 +125,8 @@ def test_ftp_reads_the_commands_that_tshark_names_by_label_alone() -> None:
     ],
 )
 def test_irc_secrets_stay_out_of_events(words: list[str], trailer: str) -> None:
-    tree: dict[str, Any] = {
-        "irc.request.command": words[0],
-        "Command parameters": {"irc.request.command_parameter": words[1:]},
-    }
-    if trailer:
-        tree["irc.request.trailer"] = trailer
-    (unit,) = feed(decoder("irc"), (True, {"irc.request": "", "irc.request_tree": tree}))
+    line = " ".join([*words, f":{trailer}"] if trailer else words)
+    (unit,) = feed(decoder("irc"), client(line))
     assert "hidden" not in str(event("irc", request=unit))
 
 
@@ -165,52 +141,87 @@ def test_headers() -> None:
     assert date("yesterday") == ""
 
 
-FIELDS = st.sampled_from(
-    [
-        *("smtp.response", "smtp.response_tree", "smtp.command_line", "smtp.eom", "smtp.auth.password"),
-        *(
-            "smtp.data.fragments",
-            "imf.from",
-            "imf.date",
-            "imf.subject",
-            "mime_multipart.part_tree",
-            "ftp.request",
-        ),
-        *("mime_multipart.header.content-disposition", "220 a\\r\\n", "imap.line", "imap.isrequest"),
-        *(
-            "pop.request_tree",
-            "pop.response_tree",
-            "pop.request.command",
-            "irc.request_tree",
-            "irc.request.command",
-        ),
-        *(
-            "Command parameters",
-            "irc.request.command_parameter",
-            "telnet.cmd",
-            "telnet.subcmd",
-            "telnet.data",
-        ),
-        *("telnet.subcmd_tree", "tftp.opcode", "tftp.error.code", "tftp.option.name", "tftp.source_file"),
-    ]
-)
-TEXTS = st.sampled_from(
-    ["", "1", "-9", "250-x", "334 ", "AUTH LOGIN", "a LOGIN {3}", "PASS", "=?u?B?=?=", "login: "]
-)
 TREES = st.recursive(
-    st.one_of(TEXTS, st.text(max_size=8), st.lists(TEXTS, max_size=3)),
-    lambda inner: st.one_of(
-        st.dictionaries(FIELDS, inner, max_size=5),
-        st.lists(st.dictionaries(FIELDS, inner, max_size=3), max_size=2),
+    st.text(max_size=8) | st.lists(st.text(max_size=4), max_size=3),
+    lambda inner: st.dictionaries(
+        st.sampled_from(
+            [
+                "telnet.cmd",
+                "telnet.subcmd",
+                "telnet.data",
+                "telnet.subcmd_tree",
+                "tftp.opcode",
+                "tftp.source_file",
+            ]
+        ),
+        inner,
+        max_size=4,
     ),
-    max_leaves=12,
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["telnet.cmd", "tftp.opcode", "telnet.data"]), TREES), max_size=4
+    )
+)
+def test_no_tree_is_too_strange(layers: list[Tree]) -> None:
+    for name in ("telnet", "tftp"):
+        kept(name).begin()
+        for layer in layers:
+            for unit in kept(name).units(layer, name, place(flow())):
+                assert unit.protocol == name
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            b"220 a\r\n",
+            b"250-x\r\n",
+            b"250 y\r\n",
+            b"354 go\r\n",
+            b"AUTH LOGIN\r\n",
+            b"334 \r\n",
+            b"DATA\r\n",
+            b".\r\n",
+        ),
+        *(
+            b"BDAT 9 LAST\r\n",
+            b"MAIL FROM:<a>\r\n",
+            b"a LOGIN {3}\r\n",
+            b"* OK\r\n",
+            b"a OK\r\n",
+            b"+OK\r\n",
+            b"RETR 1\r\n",
+        ),
+        *(
+            b"PASS x\r\n",
+            b":a!b@c JOIN :#x\r\n",
+            b"PORT 1,2,3,4,999,5\r\n",
+            b"229 (|||99999|)\r\n",
+            b"\r\n",
+            b"\n",
+        ),
+        *(
+            b"Content-Type: multipart/mixed; boundary=b\r\n",
+            b"--b\r\n",
+            b"From: <\xff\r\n",
+            b"\x16\x03",
+            b"\xff\xf4\xff\xf2",
+        ),
+    ]
 )
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.tuples(st.booleans(), st.dictionaries(FIELDS, TREES, max_size=6)), max_size=6))
-def test_no_tree_is_too_strange(layers: list[tuple[bool, Tree]]) -> None:
-    for name, protocol in NAMES.items():
-        for unit in feed(kept(name), *layers, protocol=protocol):
-            assert unit.protocol == protocol
-    feed(kept("smtp"), *layers, protocol="imf")
+@given(st.lists(st.tuples(st.booleans(), WORDS | st.binary(max_size=12)), max_size=10))
+def test_nothing_said_is_too_strange(said: list[tuple[bool, bytes]]) -> None:
+    for name in STREAMS:
+        for unit in feed(kept(name), *said):
+            assert unit.protocol == name
+            if unit.role is Role.RESPONSE:
+                event(name, response=unit)
+            else:
+                event(name, request=unit)

@@ -94,7 +94,9 @@ def chain_fields(chain: tuple[bytes, ...], side: str) -> dict[str, Any]:
 def chain_entry(der: bytes) -> dict[str, Any]:
     """What an element of a chain says of a DER certificate."""
     fields = certificate_fields(der, "server")
-    found = {name: fields[f"tls.server.{of}"] for name, of in _OF_A_CHAIN.items() if f"tls.server.{of}" in fields}
+    found = {
+        name: fields[f"tls.server.{of}"] for name, of in _OF_A_CHAIN.items() if f"tls.server.{of}" in fields
+    }
     entry: dict[str, Any] = {**found, "hash": hashes(der)._asdict()}
     constraints = _name_constraints(der)
     if constraints:

@@ -1,9 +1,10 @@
-"""FTP: commands and replies, several in a packet, over several lines (RFC 959, RFC 2428)."""
+"""FTP: commands and replies, of several lines, however segments cut them (RFC 959, RFC 2428)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from producers.decoders.convert import ip, number
+from producers.decoders.convert import ip
 from producers.decoders.dialogue import (
     NOBODY,
     Dialogue,
@@ -13,10 +14,10 @@ from producers.decoders.dialogue import (
     reply_line,
     request,
     response,
-    unescaped,
 )
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.tree import Tree, holders, texts
+from producers.decoders.stream import Stream, begins_tls, is_text, piece, text
+from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
 
@@ -45,22 +46,25 @@ _SECRETS = frozenset({"PASS", "ACCT"})
 _ECHOED = (
     4  # a secret of so many characters is looked for in replies; a shorter one would hide what it is not
 )
-# Where the data connection goes to, by tshark: the fields of the address and the port, who listens.
-_DATA = (
-    (("ftp.passive.ip",), "ftp.passive.port", "passive"),
-    (("ftp.epsv.ip", "ftp.epsv.ipv6"), "ftp.epsv.port", "passive"),
-    (("ftp.active.cip",), "ftp.active.port", "active"),
-    (("ftp.eprt.ip", "ftp.eprt.ipv6"), "ftp.eprt.port", "active"),
-)
+_PROTOCOL = "ftp"
+_TELNET = re.compile(
+    rb"\xff[\xf0-\xff][\xf2]?"
+)  # commands of Telnet among the lines, as before ABOR (RFC 959, 4.1.3)
+# Where the data connection goes to: h1,h2,h3,h4,p1,p2 of PORT and 227; |1|address|port| of EPRT, (|||port|) of 229.
+_NUMBERS = re.compile(r"(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})")
+_EXTENDED = re.compile(r"([!-~])([12]?)\1([0-9A-Fa-f.:]*)\1(\d{1,5})\1")
 
 
 class _Session:
-    """A control connection: what waits, and who logged in."""
+    """A control connection: what each side has said, what waits, and who logged in."""
 
     def __init__(self) -> None:
         self.dialogue = Dialogue()
+        self.streams = Stream(), Stream()
         self.user = ""
         self.secret = ""
+        self.secured = False
+        self.unread = False
 
 
 class FtpDecoder(DialogueDecoder):
@@ -72,34 +76,30 @@ class FtpDecoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per whole reply."""
-        session = self._sessions.of(place)
-        lines = list(_lines(layer))
-        if texts(layer.get("ftp.request"))[:1] == ["1"]:
-            cut = session.dialogue.cut_short()
-            if cut is not None:
-                yield from _reply(session, cut, {}, protocol)
-            for text, tree in lines:
-                yield _command(session, text, tree, place, protocol)
-            return
-        for text, tree in lines:
-            for reply in session.dialogue.hear(iter((_reply_line(text, tree),)), place):
-                yield from _reply(session, reply, tree, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
+        session.unread |= session.secured and begins_tls(sent.data)
+        stream = session.streams[sent.client]
+        stream.feed(sent.data, hole=place.hole)
+        cut = session.dialogue.cut_short() if place.hole or sent.client else None
+        if cut is not None:
+            yield from _reply(session, cut)
+        while not session.unread and (line := stream.line()) is not None:
+            if is_text(line):
+                said = text(_TELNET.sub(b"", line))
+                if sent.client and said.strip():
+                    yield _command(session, said, place)
+                elif not sent.client:
+                    yield from _heard(session, reply_line(said), place)
 
 
-def _lines(layer: Tree) -> Iterator[tuple[str, Tree]]:
-    """The lines in a packet, each with its tree; tshark gives a tree to the first, and the others as labels."""
-    for label, value in layer.items():
-        if label.startswith(("ftp.", "_ws.")):
-            continue
-        for item in value if isinstance(value, list) else (value,):
-            yield unescaped(label), item if isinstance(item, dict) else {}
+def _heard(session: _Session, line: Line, place: Place) -> Iterator[Unit]:
+    for reply in session.dialogue.hear(iter((line,)), place):
+        yield from _reply(session, reply)
 
 
-def _command(session: _Session, text: str, tree: Tree, place: Place, protocol: str) -> Unit:
-    verb, _, argument = text.partition(" ")
-    told = texts(tree.get("ftp.request.command")), texts(tree.get("ftp.request.arg"))
-    if told[0]:  # a label is cut, a field is not
-        verb, argument = told[0][0], told[1][0] if told[1] else ""
+def _command(session: _Session, said: str, place: Place) -> Unit:
+    verb, _, argument = said.partition(" ")
     verb = verb.upper()
     command = session.dialogue.ask(verb, place)
     fields: dict[str, Any] = {"netflight.ftp.command": verb}
@@ -119,19 +119,14 @@ def _command(session: _Session, text: str, tree: Tree, place: Place, protocol: s
         name = argument.rstrip("/").rpartition("/")[2]
         if name:
             fields["file.name"] = name
-    _data_address(tree, fields)
-    unit = request(command, fields, place, protocol)
+    if verb in ("PORT", "EPRT"):
+        _data_address(argument, "active", "", fields)
+    unit = request(command, fields, place, _PROTOCOL)
     unit.credentials = [shown for shown in credentials if shown.user or shown.secret]
     return unit
 
 
-def _reply_line(text: str, tree: Tree) -> Line:
-    line = reply_line(text)
-    said = texts(tree.get("ftp.response.arg"))
-    return line._replace(text=said[0]) if said else line
-
-
-def _reply(session: _Session, reply: Reply, tree: Tree, protocol: str) -> Iterator[Unit]:
+def _reply(session: _Session, reply: Reply) -> Iterator[Unit]:
     dialogue = session.dialogue
     if 100 <= reply.code < 200 and dialogue.waiting:
         asked = dialogue.waiting.hear(reply.place)
@@ -151,22 +146,32 @@ def _reply(session: _Session, reply: Reply, tree: Tree, protocol: str) -> Iterat
         fields["netflight.ftp.text"] = lines
     if command is None and session.user:
         fields["user.name"] = session.user
-    _data_address(tree, fields)
+    if reply.code in (227, 229):
+        _data_address(" ".join(lines), "passive", _sender(reply.place), fields)
+    session.secured |= reply.code == 234 and command is not None and command.verb == "AUTH"
     key = command.key if command else dialogue.key()
-    unit = response(key, fields, reply.place, protocol, ok=reply.code < 400)
+    unit = response(key, fields, reply.place, _PROTOCOL, ok=reply.code < 400)
     unit.doubtful = taken.doubtful
     yield unit
 
 
-def _data_address(tree: Tree, fields: dict[str, Any]) -> None:
-    """Read where the data connection will go."""
-    for addresses, port_field, mode in _DATA:
-        for found in holders(tree, port_field):
-            address = next((ip(text) for name in addresses for text in texts(found.get(name))), None)
-            port = number((texts(found.get(port_field)) or [""])[0])
-            fields["netflight.ftp.data.mode"] = mode
-            if address:
-                fields["netflight.ftp.data.ip"] = address
-            if port is not None and 0 <= port <= 65_535:
-                fields["netflight.ftp.data.port"] = port
-            return
+def _sender(place: Place) -> str:
+    """The address that a packet came from."""
+    flow = place.flow
+    return "" if flow is None else flow.source_ip if place.from_initiator else flow.destination_ip
+
+
+def _data_address(said: str, mode: str, sender: str, fields: dict[str, Any]) -> None:
+    """Read where the data connection will go; `sender` is whose address is meant where none is said."""
+    numbers, extended = _NUMBERS.search(said), _EXTENDED.search(said)
+    if numbers is not None:
+        octets = [int(each) for each in numbers.groups()]
+        address, port = ip(".".join(map(str, octets[:4]))), octets[4] * 256 + octets[5]
+    elif extended is not None:
+        address, port = ip(extended[3] or sender), int(extended[4])
+    else:
+        return
+    if address and 0 <= port <= 65_535:
+        fields["netflight.ftp.data.mode"] = mode
+        fields["netflight.ftp.data.ip"] = address
+        fields["netflight.ftp.data.port"] = port

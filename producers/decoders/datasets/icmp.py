@@ -15,6 +15,8 @@ _TARGETS = ("icmpv6.nd.ns.target_address", "icmpv6.nd.na.target_address", "icmpv
 _WHOLE = {130, 131, 132, 133, 134, 135, 136, 137, 143}
 _REDIRECT = 137
 _SHOWN = 64  # bytes of an echo's payload
+_MAX_OPTIONS = 100
+_NAME_SERVERS = 25
 
 
 class IcmpDecoder(Decoder):
@@ -52,10 +54,14 @@ class IcmpDecoder(Decoder):
             own = {
                 name: value
                 for name, value in layer.items()
-                if kind != _REDIRECT or name.startswith(("icmpv6.nd", "icmpv6.rd"))
+                if name.startswith(("icmpv6.nd", "icmpv6.rd"))
+                or (kind != _REDIRECT and name != "ipv6.routing")
             }
             fields.update(self.read(self.columns(own), Role.SINGLE))
             fields.update(_prefixes(own))
+            fields.update(_options(own))
+        if "ipv6.routing" in layer:
+            fields.update(_routing(layer["ipv6.routing"]))
         yield Unit(
             role,
             fields,
@@ -87,3 +93,39 @@ def _prefixes(layer: Tree) -> dict[str, object]:
         if address
     ]
     return {"netflight.icmp.router.prefixes": found} if found else {}
+
+
+def _options(layer: Tree) -> dict[str, object]:
+    """The options of neighbour discovery, with their lengths in units of 8 bytes (RFC 4861, section 4.6).
+
+    The length of one with name servers is odd (RFC 8106, section 5.1); an even one was CVE-2020-16898.
+    """
+    found: list[dict[str, int]] = []
+    for option in holders(layer, "icmpv6.opt.type")[:_MAX_OPTIONS]:
+        kinds, lengths = (texts(option.get(f"icmpv6.opt.{name}")) for name in ("type", "length"))
+        kind, length = (number(values[0]) if values else None for values in (kinds, lengths))
+        if kind is not None and length is not None:
+            found.append({"type": kind, "length": length})
+    if not found:
+        return {}
+    fields: dict[str, object] = {"netflight.icmp.options": found}
+    servers = [option["length"] for option in found if option["type"] == _NAME_SERVERS]
+    if servers:
+        fields["netflight.icmp.router.dns_option_lengths"] = servers
+    return fields
+
+
+def _routing(header: object) -> dict[str, object]:
+    """The routing headers before the message (RFC 8200, section 4.4); type 0 is not to be used (RFC 5095)."""
+    trees = [each for each in (header if isinstance(header, list) else [header]) if isinstance(each, dict)]
+    fields: dict[str, object] = {}
+    for name, key in (("type", "type"), ("segments_left", "segleft")):
+        values = [number(text) for tree in trees for text in texts(tree.get(f"ipv6.routing.{key}"))]
+        if values and values[0] is not None:
+            fields[f"netflight.icmp.routing.{name}"] = values[0]
+    addresses = [
+        address for tree in trees for address in map(ip, texts(tree.get("ipv6.routing.src.addr"))) if address
+    ]
+    if addresses:
+        fields["netflight.icmp.routing.addresses"] = addresses[:_MAX_OPTIONS]
+    return fields

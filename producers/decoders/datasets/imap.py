@@ -1,4 +1,4 @@
-"""IMAP: tagged commands with their tagged responses, several in a packet, literals, logins (RFC 9051)."""
+"""IMAP: tagged commands with their tagged responses, literals, logins, however segments cut them (RFC 9051)."""
 
 import re
 from collections import OrderedDict
@@ -9,10 +9,12 @@ from typing import Any
 from producers.decoders.dialogue import Command, Dialogue, DialogueDecoder, aside, request, response
 from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.tree import Tree, texts
+from producers.decoders.stream import Stream, begins_tls, is_text, piece, text
+from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
 
+_PROTOCOL = "imap"
 _LITERAL = re.compile(r"~?\{(\d{1,10})\+?\}$")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _STATUSES = ("OK", "NO", "BAD")
@@ -29,40 +31,70 @@ _MAILBOX = frozenset(
 
 
 @dataclass(slots=True)
-class _Partial:
-    """A command up to a literal of so many bytes, of which some are missing."""
+class _Side:
+    """What one side has said: its bytes, and a line up to a literal of `size` bytes, of which `missing` are to come."""
 
-    text: str
-    size: int
-    missing: int
-    literal: str = ""
+    stream: Stream = field(default_factory=Stream)
+    begun: str | None = None
+    size: int = 0
+    missing: int = 0
+    literal: bytearray = field(default_factory=bytearray)
 
-    def take(self, line: str) -> str:
-        """Take what belongs to the literal; return the rest of the line."""
-        literal, rest = _cut(line, self.missing)
-        self.missing -= _size(literal)
-        if len(self.literal) <= _MAX_KEPT:
-            self.literal += literal
-        return rest
+    def line(self) -> str | None:
+        """The next line with its literals as quoted texts, of a mail only the size; None until it is whole."""
+        while True:
+            if self.missing:
+                taken = self.stream.take(self.missing)
+                self.missing -= len(taken)
+                self.literal += taken[: max(_MAX_KEPT + 1 - len(self.literal), 0)]
+                if self.missing:
+                    return None
+            line = self.stream.line()
+            if line is None:
+                return None
+            if not is_text(line):
+                self.give_up()
+                continue
+            said = self._literal_shown() + text(line)
+            found = _LITERAL.search(said)
+            if found is None:
+                self.begun = None
+                return said
+            self.begun = said[: found.start()][:_MAX_TEXT]
+            self.size = self.missing = int(found[1])
+            self.literal.clear()
 
-    def whole(self) -> str:
-        """The command with the literal as a quoted text; only its size where it is long or of several lines: a mail."""
-        if len(self.literal) > _MAX_KEPT or "\n" in self.literal:
-            return f"{self.text}({self.size} bytes)"
-        return f'{self.text}"{_quoted(self.literal)}"'
+    def give_up(self) -> None:
+        """The rest of the line will not come."""
+        self.begun, self.size, self.missing = None, 0, 0
+        self.literal.clear()
+
+    def _literal_shown(self) -> str:
+        """The line so far, with its literal; of a mail, long or of several lines, only the size."""
+        if self.begun is None:
+            return ""
+        if len(self.literal) > _MAX_KEPT or b"\n" in self.literal:
+            return f"{self.begun}({self.size} bytes)"
+        return f'{self.begun}"{_quoted(text(bytes(self.literal)))}"'
 
 
 @dataclass(slots=True)
 class _Session:
-    """A connection: commands by their tags, a command that is not whole, the login under way."""
+    """A connection: what each side says, commands by their tags, the login under way.
 
+    `unread`: the connection has gone on to TLS, for which `secured` is asked, or to compression.
+    """
+
+    client: _Side = field(default_factory=_Side)
+    server: _Side = field(default_factory=_Side)
     dialogue: Dialogue = field(default_factory=Dialogue)
     open: OrderedDict[str, Command] = field(default_factory=OrderedDict)
-    partial: _Partial | None = None
     login: Sasl | None = None
     user: str = ""
     idle: bool = False
     untagged: int = 0
+    secured: bool = False
+    unread: bool = False
 
 
 class ImapDecoder(DialogueDecoder):
@@ -74,40 +106,32 @@ class ImapDecoder(DialogueDecoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command, one per tagged response, in the order of their lines."""
-        session = self._sessions.of(place)
-        asked = texts(layer.get("imap.isrequest"))[:1] == ["1"]
-        for line in texts(layer.get("imap.line")):
-            if asked:
-                yield from _client(session, line, place, protocol)
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
+        session.unread |= session.secured and begins_tls(sent.data)
+        side = session.client if sent.client else session.server
+        side.stream.feed(sent.data, hole=place.hole)
+        if place.hole:
+            side.give_up()
+        while not session.unread and (line := side.line()) is not None:
+            if sent.client:
+                yield from _client(session, line, place)
             else:
-                yield from _server(session, line.rstrip("\r\n"), place, protocol)
+                yield from _server(session, line, place)
 
 
-def _client(session: _Session, line: str, place: Place, protocol: str) -> Iterator[Unit]:
-    """A line of the client: a command, or a part of a literal, or an answer in a login."""
-    begun = ""
-    partial, session.partial = session.partial, None
-    if partial is not None:
-        line = partial.take(line)
-        if partial.missing > 0 or not line:
-            session.partial = partial
-            return
-        begun = partial.whole()
-    text = begun + line.rstrip("\r\n")
-    found = _LITERAL.search(text)
-    if found is not None:
-        session.partial = _Partial(text[: found.start()][:_MAX_TEXT], int(found[1]), int(found[1]))
-        return
-    if session.login is not None and is_answer(text):
-        yield from _answer(session, session.login, text, place, protocol)
+def _client(session: _Session, line: str, place: Place) -> Iterator[Unit]:
+    """A line of the client: a command, or an answer in a login."""
+    if session.login is not None and is_answer(line):
+        yield from _answer(session, session.login, line, place)
     elif session.idle:
-        session.idle = text.strip().upper() != "DONE"
-    elif " " in text.strip():  # a word alone may be an answer in a login whose begin was not seen
-        yield _command(session, text, place, protocol)
+        session.idle = line.strip().upper() != "DONE"
+    elif " " in line.strip():  # a word alone may be an answer in a login whose begin was not seen
+        yield _command(session, line, place)
 
 
-def _command(session: _Session, text: str, place: Place, protocol: str) -> Unit:
-    tag, _, rest = text.partition(" ")
+def _command(session: _Session, said: str, place: Place) -> Unit:
+    tag, _, rest = said.partition(" ")
     verb, _, argument = rest.partition(" ")
     verb = verb.upper()
     if verb == "UID":
@@ -138,24 +162,24 @@ def _command(session: _Session, text: str, place: Place, protocol: str) -> Unit:
         fields["netflight.imap.argument"] = Secret(argument) if secret else argument
     if session.user:
         fields["user.name"] = session.user
-    unit = request(command, fields, place, protocol)
+    unit = request(command, fields, place, _PROTOCOL)
     unit.credentials = [shown] if shown else []
     return unit
 
 
-def _answer(session: _Session, login: Sasl, said: str, place: Place, protocol: str) -> Iterator[Unit]:
+def _answer(session: _Session, login: Sasl, said: str, place: Place) -> Iterator[Unit]:
     shown = login.feed(said)
     session.user = login.user or session.user
     if session.user and session.open:
         next(reversed(session.open.values())).fields["user.name"] = session.user
     if shown is not None:
-        yield aside(shown, place, protocol)
+        yield aside(shown, place, _PROTOCOL)
 
 
-def _server(session: _Session, line: str, place: Place, protocol: str) -> Iterator[Unit]:
+def _server(session: _Session, line: str, place: Place) -> Iterator[Unit]:
     """A line of the server: a tagged response, or one that is counted."""
     tag, _, rest = line.partition(" ")
-    status, _, text = rest.partition(" ")
+    status, _, said = rest.partition(" ")
     status = status.upper()
     if tag == "+":
         return
@@ -165,42 +189,29 @@ def _server(session: _Session, line: str, place: Place, protocol: str) -> Iterat
         session.untagged += 1
         return
     if not greeting and status not in _STATUSES:
-        return  # what is left of a literal
+        return
     command = None if greeting else session.open.pop(tag, None)
     fields: dict[str, Any] = {
         **(command.fields if command else {}),
         "netflight.imap.tag": tag,
         "netflight.imap.status": status,
     }
-    if text:
-        fields["netflight.imap.text"] = text
+    if said:
+        fields["netflight.imap.text"] = said
     if not greeting:
         fields["netflight.imap.untagged"] = session.untagged
         session.untagged = 0
         session.login, session.idle = None, False
-        if session.partial is not None and session.partial.text.startswith(f"{tag} "):
-            session.partial = None  # the server does not want the literal
+        client = session.client
+        if client.missing == client.size and (client.begun or "").startswith(f"{tag} "):
+            client.give_up()  # the server does not want the literal
+        if status == "OK" and command is not None:
+            session.secured |= command.verb == "STARTTLS"
+            session.unread |= command.verb == "COMPRESS"  # RFC 4978
     if command is None and session.user:
         fields["user.name"] = session.user
     key = command.key if command else session.dialogue.key()
-    yield response(key, fields, place, protocol, ok=status in ("OK", "PREAUTH"))
-
-
-def _size(text: str) -> int:
-    """Bytes on the wire; what was no UTF-8 was a byte each."""
-    return len(text.encode("utf-8", "replace")) - 2 * text.count("\ufffd")
-
-
-def _cut(line: str, size: int) -> tuple[str, str]:
-    """The first `size` bytes of a line, and the rest."""
-    if _size(line) <= size:
-        return line, ""
-    taken = 0
-    for place, letter in enumerate(line):
-        taken += _size(letter)
-        if taken > size:
-            return line[:place], line[place:]
-    return line, ""
+    yield response(key, fields, place, _PROTOCOL, ok=status in ("OK", "PREAUTH"))
 
 
 def _quoted(text: str) -> str:

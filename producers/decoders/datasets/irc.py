@@ -1,15 +1,16 @@
-"""IRC: one event per message, several in a packet; what is a password stays out (RFC 1459, RFC 2812)."""
+"""IRC: one event per message, however segments cut them; what is a password stays out (RFC 1459, RFC 2812)."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import REDACTED, Credentials, Secret
+from producers.decoders.stream import Stream, is_text, piece, text
 from producers.decoders.tables import name_of
-from producers.decoders.tree import Tree, find_all, texts
+from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
 
@@ -28,9 +29,10 @@ _FIRST = frozenset({"JOIN", "PART", "PRIVMSG", "NOTICE", "TOPIC", "MODE", "KICK"
 
 
 class _Session:
-    """A connection: the nick that the client has taken, and its SASL login."""
+    """A connection: what each side has said, the nick that the client has taken, and its SASL login."""
 
     def __init__(self) -> None:
+        self.streams = Stream(), Stream()
         self.nick = ""
         self.login: Sasl | None = None
 
@@ -44,36 +46,53 @@ class IrcDecoder(Decoder):
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message."""
-        session = self._sessions.of(place)
-        for side in ("request", "response"):
-            for tree in find_all(layer, f"irc.{side}_tree"):
-                unit = _message(session, tree, f"irc.{side}", place, protocol)
-                if unit is not None:
-                    yield unit
+        session, sent = self._sessions.of(place), piece(layer, protocol, place)
+        place = sent.place
+        stream = session.streams[sent.client]
+        stream.feed(sent.data, hole=place.hole)
+        while (line := stream.line()) is not None:
+            message = _parsed(text(line)) if is_text(line) else None
+            if message is not None:
+                yield _unit(session, message, place, client=sent.client)
 
 
-def _message(session: _Session, tree: Tree, base: str, place: Place, protocol: str) -> Unit | None:
-    command = _first(tree, f"{base}.command").upper()
-    if not _COMMAND.match(command):
-        return (
-            None  # what is left of a line that began in the packet before: tshark does not put them together
-        )
-    below = tree.get("Command parameters")
-    parameters = texts(below.get(f"{base}.command_parameter")) if isinstance(below, dict) else []
-    trailer = texts(tree.get(f"{base}.trailer"))
-    prefix = _first(tree, f"{base}.prefix")
+class _Message(NamedTuple):
+    """A message: who it is from, its command, its parameters, and the last one where it came after a colon."""
+
+    prefix: str
+    command: str
+    parameters: list[str]
+    trailer: list[str]
+
+
+def _parsed(line: str) -> _Message | None:
+    """A line as a message (RFC 2812, 2.3.1), without its tags (IRCv3); nothing where it has no command."""
+    if line.startswith("@"):
+        line = line.partition(" ")[2].lstrip(" ")
+    prefix = ""
+    if line.startswith(":"):
+        prefix, _, line = line[1:].partition(" ")
+    middle, colon, last = f" {line.lstrip(' ')}".partition(" :")
+    command, *parameters = middle.split(" ") if not middle.startswith(" ") else middle[1:].split(" ")
+    if not _COMMAND.match(command.upper()):
+        return None  # what is left of a line whose begin was not seen
+    return _Message(prefix, command.upper(), [word for word in parameters if word], [last] if colon else [])
+
+
+def _unit(session: _Session, message: _Message, place: Place, *, client: bool) -> Unit:
+    prefix, command, parameters, trailer = message
     fields: dict[str, Any] = {"netflight.irc.command": command}
     reply = name_of("irc_reply", number(command) or 0)
     if reply:
         fields["netflight.irc.reply"] = reply
     if prefix:
         fields["netflight.irc.prefix"] = prefix
-    unit = Unit(Role.SINGLE, fields, place, protocol)
-    if base == "irc.request":
+    unit = Unit(Role.SINGLE, fields, place, "irc")
+    if client:
         _hide(session, unit, command, parameters, trailer)
         if command == "NICK" and (parameters or trailer):
             session.nick = (parameters or trailer)[0]
-    nick = prefix.partition("!")[0] if "!" in prefix else session.nick if base == "irc.request" else ""
+    nick = prefix.partition("!")[0] if "!" in prefix else session.nick if client else ""
     if nick:
         fields["netflight.irc.nick"] = nick
     if parameters:
@@ -162,7 +181,3 @@ def _sasl(session: _Session, word: str) -> tuple[int, Credentials | None]:
     shown = session.login.feed(word)
     session.login = None if shown else session.login
     return 0, shown
-
-
-def _first(tree: Tree, name: str) -> str:
-    return (texts(tree.get(name)) or [""])[0]

@@ -5,12 +5,13 @@ the next. An answer is OK, an error, or result sets of any number of packets ("T
 Resultset" in MySQL's internals manual): a column count, that many definitions, EOF, rows, EOF.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from producers.decoders.convert import number
-from producers.decoders.secrets import Credentials
+from producers.decoders.secrets import REDACTED, Credentials
 from producers.decoders.state import ALONE, SHOWN, Bounded, SessionDecoder
 from producers.decoders.statements import Statement, statement
 from producers.decoders.tree import Tree, collect, first, texts
@@ -28,6 +29,8 @@ _OF_STATEMENT = frozenset({_EXECUTE, _LONG_DATA, _CLOSE, _RESET, _FETCH})
 _OF_QUERY = frozenset({_QUERY, _PREPARE, _EXECUTE})
 _IN_CLEAR = "mysql_clear_password"
 _PARAMETER = "mysql.exec.field."
+_FIELD_LIST = "4"
+_SECRET = re.compile(r"pass(?:word|wd|phrase)?$|secret|token|pwd", re.IGNORECASE)  # names of attributes
 
 
 @dataclass(slots=True)
@@ -88,6 +91,9 @@ class MysqlDecoder(SessionDecoder[_Session]):
             fields["method"] = (
                 str(fields.get("netflight.mysql.command", "")).removeprefix("COM_") or "UNKNOWN"
             )
+        attributes = _attributes(request, "mysql.query_attr_name", "mysql.query_attr_value")
+        if attributes:
+            fields["netflight.mysql.query_attributes"] = attributes
         if command == _EXECUTE:
             values = _parameters(request)
             if values and not said.takes_secrets():
@@ -96,6 +102,7 @@ class MysqlDecoder(SessionDecoder[_Session]):
             _name(fields, request)
         if role is Role.REQUEST:
             session.answer = _Answer(command, "rows" if command == _FETCH else "")
+            session.answer.table = first(request, "mysql.table_name")
         return unit
 
     def _login(self, layer: Tree, login: Tree, session: _Session, protocol: str, place: Place) -> Unit:
@@ -110,7 +117,7 @@ class MysqlDecoder(SessionDecoder[_Session]):
         session.plugin = first(login, "mysql.client_auth_plugin")
         if session.plugin:
             fields["netflight.mysql.auth_plugin"] = session.plugin
-        attributes = _attributes(login)
+        attributes = _attributes(login, "mysql.connattrs.name", "mysql.connattrs.value")
         if attributes:
             fields["netflight.mysql.client.attributes"] = attributes
         unit = Unit(Role.REQUEST, fields, place, protocol)
@@ -167,6 +174,10 @@ def _ends(answer: _Answer, layer: Tree) -> bool:
     if not answer.stage and _is_header(layer):
         answer.stage = "columns"
         answer.columns = (answer.columns or 0) + (number(first(layer, "mysql.num_fields")) or 0)
+        return False
+    if answer.command == _FIELD_LIST and ("Original table" in layer or "Table" in layer):
+        answer.columns = (answer.columns or 0) + 1
+        answer.table = _table(layer) or answer.table
         return False
     if answer.stage == "columns":
         if "mysql.eof" in layer:
@@ -237,10 +248,13 @@ def _name(fields: dict[str, Any], tree: Tree) -> None:
         fields["user.name"] = user
 
 
-def _attributes(login: Tree) -> list[str]:
-    columns = collect(login, frozenset({"mysql.connattrs.name", "mysql.connattrs.value"}))
-    names, values = (columns.get(f"mysql.connattrs.{part}", []) for part in ("name", "value"))
-    return [f"{name}={value}" for name, value in zip(names, values, strict=False)]
+def _attributes(tree: Tree, name: str, value: str) -> list[str]:
+    """Attributes of a connection or a query, as name=value; what is a secret by its name is hidden."""
+    columns = collect(tree, frozenset({name, value}))
+    return [
+        f"{key}={REDACTED if _SECRET.search(key) else said}"
+        for key, said in zip(columns.get(name, []), columns.get(value, []), strict=False)
+    ]
 
 
 def _parameters(request: Tree) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from producers.decoders.base import Decoder
 from producers.decoders.convert import choice, number
+from producers.decoders.state import Bounded
 from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
 
@@ -57,7 +58,33 @@ _COPIED = {
     "rpc.auth_flavor": "network_traffic.nfs.rpc.auth_flavor",
     "rpc.cred.uid": "network_traffic.nfs.rpc.cred.uid",
 }
+# A reply says of these what tshark has of the first call of its number, which an attacker uses again.
+_OF_CALLS = ("netflight.nfs.program", "netflight.nfs.program_version", "netflight.nfs.procedure")
+_CALLED = ("rpc.program", "rpc.programversion", "rpc.procedure")
+_MAX_CALLS = 1000
 _SIGNS = ("rpc.msgtyp", "rpc.replystat", "rpc.state_accept", "rpc.state_reject")
+
+
+class _Calls:
+    """The calls of a flow: which were made, and how many with a number wait for a reply."""
+
+    def __init__(self) -> None:
+        self._made: Bounded[tuple[str, ...], bool] = Bounded(_MAX_CALLS)
+        self._waiting: Bounded[str, int] = Bounded(_MAX_CALLS)
+
+    def is_repeated(self, role: Role, columns: Columns, size: int) -> bool:
+        """Whether a message was sent before: a call of the same size for the same, or one more reply to it."""
+        number_ = _first(columns, "rpc.xid")
+        waiting = self._waiting.get(number_, 0)
+        if role is Role.RESPONSE:
+            self._waiting[number_] = max(waiting - 1, 0)
+            return waiting == 0
+        call = (number_, *(_first(columns, name) for name in _CALLED), str(size))
+        if call in self._made:
+            return True
+        self._made[call] = True
+        self._waiting[number_] = waiting + 1
+        return False
 
 
 class NfsDecoder(Decoder):
@@ -70,11 +97,23 @@ class NfsDecoder(Decoder):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._held: deque[tuple[str, Unit]] = deque()
+        self._calls = self.per_flow(_Calls)
 
     def extra_fields(self) -> frozenset[str]:
         """What says who calls, how it went, and which operation of NFS 4 matters."""
         return frozenset(
-            {*_SIGNS, "rpc.auth.flavor", "rpc.auth.gid", "nfs.main_opcode", "nfs.status", "mount.status"}
+            {
+                *(
+                    *_SIGNS,
+                    *_CALLED,
+                    "rpc.xid",
+                    "rpc.auth.flavor",
+                    "rpc.auth.gid",
+                    "rpc.auth.length",
+                    "rpc.fraglen",
+                ),
+                *("rpc.authgss.token_length", "nfs.main_opcode", "nfs.status", "mount.status"),
+            }
         )
 
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
@@ -84,7 +123,10 @@ class NfsDecoder(Decoder):
         columns = self.columns(layer)
         if protocol == "rpc":
             role = self.role(columns, place)
-            if role is None or "rpc.dup" in layer:
+            if role is None:
+                return
+            repeated = self._calls.of(place).is_repeated(role, columns, _size(columns, place))
+            if repeated and "rpc.dup" in layer:  # the same call again
                 return
             unit = self._message(columns, role, place)
             program = number(_first(columns, "rpc.program"))
@@ -100,8 +142,13 @@ class NfsDecoder(Decoder):
                 yield unit
                 return
 
-    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:  # noqa: ARG002
-        """Add the names that public rules ask for."""
+    def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
+        """Say of a call what it was itself, and add the names that public rules ask for."""
+        if request is not None and response is not None:
+            fields.update({name: request.fields[name] for name in _OF_CALLS if name in request.fields})
+            name = request.fields.get("netflight.nfs.procedure_name")
+            if name:
+                fields["netflight.nfs.procedure_name"] = name
         for name, copy in _COPIED.items():
             if name in fields:
                 fields[copy] = fields[name]
@@ -111,7 +158,13 @@ class NfsDecoder(Decoder):
         unit = Unit(role, fields, place, "rpc", self.key(columns))
         if "rpc.xid" in fields:
             fields["rpc.xid"] = str(fields["rpc.xid"]).removeprefix("0x")
+        side = "call" if role is Role.REQUEST else "reply"
+        fields[f"netflight.nfs.{side}_bytes"] = _size(columns, place)
         if role is Role.REQUEST:
+            verifier = columns.get("rpc.authgss.token_length") or columns.get("rpc.auth.length", [])[1:]
+            size = number(verifier[0]) if verifier else None
+            if size:
+                fields["netflight.nfs.verifier_bytes"] = size
             flavor = number(_first(columns, "rpc.auth.flavor"))
             if flavor is not None:
                 fields["rpc.auth_flavor"] = _FLAVORS.get(flavor, str(flavor))
@@ -158,6 +211,12 @@ class NfsDecoder(Decoder):
             return "NULL"
         main = _first(columns, "nfs.main_opcode") or _first(columns, "nfs.opcode")
         return str(choice(self.dataset.fields["netflight.nfs.opcodes"].names)(main) or "COMPOUND")
+
+
+def _size(columns: Columns, place: Place) -> int:
+    """The bytes of a message: of its fragments (RFC 5531, section 11), or of its datagram."""
+    fragments = [size for size in map(number, columns.get("rpc.fraglen", ())) if size is not None]
+    return sum(fragments) if fragments else place.length
 
 
 def _first(columns: Columns, name: str) -> str:

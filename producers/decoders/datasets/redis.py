@@ -1,6 +1,6 @@
 """Redis: commands and replies, which come in order, in either version of its protocol (resp.py), inline ones, too.
 
-Messages to subscribers and what a server pushes (RESP3) answer nobody; with CLIENT REPLY OFF or SKIP nothing is answered.
+Messages to subscribers and what a server pushes (RESP3) answer nobody; with CLIENT REPLY OFF nothing is.
 """
 
 import re
@@ -26,9 +26,18 @@ _MESSAGES = frozenset({"message", "pmessage", "smessage"})
 _REPLICATE = frozenset({"SYNC", "PSYNC"})
 _MONITORED = re.compile(r"\d+\.\d+ \[")
 # Commands as a client may send them in a line by itself: by these a stream is recognised whose beginning was not seen.
-_COMMANDS = frozenset(
-    ["ACL", "APPEND", "AUTH", "BGREWRITEAOF", "BGSAVE", "BITCOUNT", "BLPOP", "BRPOP", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "COPY", "DBSIZE", "DEBUG", "DECR", "DECRBY", "DEL", "DISCARD", "DUMP", "ECHO", "EVAL", "EVALSHA", "EXEC", "EXISTS", "EXPIRE", "FLUSHALL", "FLUSHDB", "FUNCTION", "GEOADD", "GET", "GETDEL", "GETEX", "GETRANGE", "GETSET", "HDEL", "HELLO", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HLEN", "HMGET", "HMSET", "HSCAN", "HSET", "HSETNX", "HVALS", "INCR", "INCRBY", "INFO", "KEYS", "LASTSAVE", "LATENCY", "LINDEX", "LLEN", "LPOP", "LPUSH", "LRANGE", "LREM", "LSET", "LTRIM", "MEMORY", "MGET", "MIGRATE", "MODULE", "MONITOR", "MSET", "MSETNX", "MULTI", "OBJECT", "PERSIST", "PEXPIRE", "PING", "PSETEX", "PSUBSCRIBE", "PSYNC", "PTTL", "PUBLISH", "PUBSUB", "QUIT", "RANDOMKEY", "RENAME", "REPLCONF", "REPLICAOF", "RESET", "RESTORE", "ROLE", "RPOP", "RPUSH", "SADD", "SAVE", "SCAN", "SCARD", "SCRIPT", "SELECT", "SET", "SETEX", "SETNX", "SHUTDOWN", "SISMEMBER", "SLAVEOF", "SLOWLOG", "SMEMBERS", "SORT", "SPOP", "SREM", "SSCAN", "STRLEN", "SUBSCRIBE", "SWAPDB", "SYNC", "TIME", "TTL", "TYPE", "UNLINK", "UNSUBSCRIBE", "UNWATCH", "WATCH", "XADD", "XLEN", "XRANGE", "XREAD", "ZADD", "ZCARD", "ZRANGE", "ZREM", "ZSCORE"]
+_NAMES = (
+    "ACL APPEND AUTH BGREWRITEAOF BGSAVE BITCOUNT BLPOP BRPOP CLIENT CLUSTER COMMAND CONFIG COPY DBSIZE DEBUG "
+    "DECR DECRBY DEL DISCARD DUMP ECHO EVAL EVALSHA EXEC EXISTS EXPIRE FLUSHALL FLUSHDB FUNCTION GEOADD GET "
+    "GETDEL GETEX GETRANGE GETSET HDEL HELLO HEXISTS HGET HGETALL HINCRBY HKEYS HLEN HMGET HMSET HSCAN HSET "
+    "HSETNX HVALS INCR INCRBY INFO KEYS LASTSAVE LATENCY LINDEX LLEN LPOP LPUSH LRANGE LREM LSET LTRIM MEMORY "
+    "MGET MIGRATE MODULE MONITOR MSET MSETNX MULTI OBJECT PERSIST PEXPIRE PING PSETEX PSUBSCRIBE PSYNC PTTL "
+    "PUBLISH PUBSUB QUIT RANDOMKEY RENAME REPLCONF REPLICAOF RESET RESTORE ROLE RPOP RPUSH SADD SAVE SCAN "
+    "SCARD SCRIPT SELECT SET SETEX SETNX SHUTDOWN SISMEMBER SLAVEOF SLOWLOG SMEMBERS SORT SPOP SREM SSCAN "
+    "STRLEN SUBSCRIBE SWAPDB SYNC TIME TTL TYPE UNLINK UNSUBSCRIBE UNWATCH WATCH XADD XLEN XRANGE XREAD ZADD "
+    "ZCARD ZRANGE ZREM ZSCORE "
 )
+_COMMANDS = frozenset(_NAMES.split())
 _SETTINGS = ("requirepass", "masterauth", "pass", "password")
 _OF_USERS = frozenset({"GETUSER", "LIST"})
 
@@ -73,7 +82,8 @@ class RedisDecoder(SessionDecoder[_Session]):
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per command or reply, with the packet that brought the last of it."""
         session = self.sessions.of(place)
-        sent = piece(layer, protocol)
+        sent = piece(layer, protocol, place)
+        place = sent.place
         if sent.client:
             for value in session.commands.read(sent.data, hole=place.hole):
                 yield _command(value, session, Unit(Role.REQUEST, {}, place, _PROTOCOL))

@@ -41,7 +41,9 @@ class TlsDecoder(Decoder):
             protocol = "quic"
         for message in find_all(layer, f"{prefix}.handshake"):
             kind = number(str(message.get(f"{prefix}.handshake.type")))
-            whole = f"{prefix}.handshake.version" in message  # fragments of DTLS have no more than their header
+            whole = (
+                f"{prefix}.handshake.version" in message
+            )  # fragments of DTLS have no more than their header
             if kind == CLIENT_HELLO and whole:
                 yield self._client_hello(message, prefix, protocol, place)
             elif kind == SERVER_HELLO and whole:
