@@ -13,20 +13,23 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from producers.decoders import beside
 from producers.decoders.bodies import tracker_of
 from producers.decoders.builder import EventBuilder
 from producers.decoders.datasets.anomaly import broken, troubles
 from producers.decoders.decoding import SURPRISES, Answer, restored, surprise
+from producers.decoders.holes import TAG, touches
 from producers.decoders.lane import Lane
+from producers.decoders.ordering import Chosen, Ordering
 from producers.decoders.places import Places
 from producers.decoders.plan import DecodePlan
 from producers.decoders.pool import Pool
 from producers.decoders.secrets import Credentials
 from producers.decoders.transactions import NEVER, Tracker, Transaction
 from producers.decoders.unit import Place, Role, Unit
-from producers.engine.kernel.layout import DECODE, NAMING, Kind, Signature
+from producers.engine.kernel.layout import NAMING, Kind, Signature
 from producers.engine.model import Accounting, Batch, Engine, Flow, FlowRecord
 from producers.files.connections import Found
 from producers.files.events import units_of
@@ -87,6 +90,7 @@ class Pipeline:
         self._protocols: dict[int, list[str]] = {}
         self._signatures: dict[int, list[Signature]] = {}
         self._shown: dict[int, set[tuple[str, Credentials]]] = {}
+        self._ordering = Ordering()
         self._now_ns = 0
         self._latest_ns = 0  # the latest packet's own time
         self._came_ns = 0  # when the last block came, by the monotonic clock; 0 before the first
@@ -110,6 +114,7 @@ class Pipeline:
                 self._read(stop, progress)
             except CaptureError as cut_short:
                 error = cut_short
+            self._queue_held(self._ordering.rest())
             self._queue_records(self._engine.close())
             self._finish()
         finally:
@@ -151,21 +156,25 @@ class Pipeline:
             known = self._signatures.setdefault(pair >> 8, [])
             if pair & 0xFF not in known:
                 known.append(Signature(pair & 0xFF))
-        chosen = np.flatnonzero(facts["verdict"] & DECODE)
-        indexes, waiting = chosen, []
-        if len(chosen):
-            indexes, places, lanes = self._pool.feed(batch, chosen)
-            waiting = _waiting(lanes, places) if places is not None else []
-            self._telemetry.count("decoded", amount=len(waiting))
+        after, waiting = self._feed(self._ordering.arrange(batch))
         queue, begin = self._queue, 0
         told = self._beside(batch)
         if told:
-            before = np.searchsorted(indexes, [place for place, _ in told]).tolist()
+            before = np.searchsorted(after, [place for place, _ in told]).tolist()
             for end, (_, item) in zip(before, told, strict=True):
                 queue.extend(waiting[begin:end])
                 queue.append(item)
                 begin = end
         queue.extend(waiting[begin:])
+
+    def _feed(self, chosen: Chosen) -> tuple[NDArray[np.int64], list[Waiting]]:
+        """Give packets to the pool; what the queue keeps of each, and the packet of the batch that it comes after."""
+        if not len(chosen.indexes):
+            return chosen.after, []
+        after, places, lanes = self._pool.feed(chosen)
+        waiting = _waiting(lanes, places) if places is not None else []
+        self._telemetry.count("decoded", amount=len(waiting))
+        return after, waiting
 
     def _beside(self, batch: Batch) -> list[tuple[int, FlowRecord | Found | Unit]]:
         """What is told beside a batch's packets, each with the index of the packet it comes before."""
@@ -180,11 +189,18 @@ class Pipeline:
         units = [(index, broken(_place(batch.block, index, self._source.path))) for index in faulty]
         return sorted([*known, *files, *units, *records], key=itemgetter(0))
 
+    def _queue_held(self, chosen: Chosen | None) -> None:
+        """Put packets that were held back into the queue."""
+        if chosen is not None:
+            self._queue.extend(self._feed(chosen)[1])
+
     def _queue_records(self, records: Iterator[FlowRecord]) -> None:
         """Put flows that are over into the queue, the files before the flow they were on."""
         for record in records:
-            if record.final and self._files is not None:
-                self._queue.extend(self._files.ended(record.flow.uid))
+            if record.final:
+                self._queue_held(self._ordering.ended(record.flow.uid))
+                if self._files is not None:
+                    self._queue.extend(self._files.ended(record.flow.uid))
             self._queue.append(record)
 
     def _exchange(self, seconds: float) -> None:
@@ -198,6 +214,7 @@ class Pipeline:
         if not self._came_ns:
             return
         now_ns = self._latest_ns + time.monotonic_ns() - self._came_ns
+        self._queue_held(self._ordering.expired(now_ns))
         self._queue_records(self._engine.advance(now_ns))
         if not self._pool.pending:
             self._now_ns = max(self._now_ns, now_ns)
@@ -237,8 +254,9 @@ class Pipeline:
         if record.final:
             for tracker in self._used:
                 if flow.uid in tracker.held:
-                    self._tell(tracker, tracker.end(flow))
+                    self._tell(tracker, tracker.end(flow), flow)
             self._pool.over(flow.uid)
+            self._ordering.over(flow.uid)
         flow.protocols = self._recognised(flow.uid)
         if record.final:
             self._protocols.pop(flow.uid, None)
@@ -317,13 +335,17 @@ class Pipeline:
                 self._tell(tracker, tracker.expire(self._now_ns))
         self._due_ns = min((tracker.due_ns for tracker in self._used), default=NEVER)
 
-    def _tell(self, tracker: Tracker, transactions: Iterator[Transaction]) -> None:
+    def _tell(self, tracker: Tracker, transactions: Iterator[Transaction], ended: Flow | None = None) -> None:
         for transaction in transactions:
+            flow = transaction.units[0].place.flow
+            lost = self._ordering.holes(flow.uid) if flow is not None else ()
             try:
                 event = self._builder.transaction(tracker.decoder, transaction)
             except SURPRISES as error:
                 self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
+                if touches(transaction, lost, ended):
+                    event["tags"] = [*event.get("tags", ()), TAG]
                 self._emit_event(event)
                 self._show_all(transaction)
 

@@ -2,12 +2,13 @@
 
 `elasticsearch` is the full distribution, `minimal` the same server with few modules (no wildcard,
 constant_keyword or match_only_text type, no lifecycle), `opensearch` is OpenSearch 2 and later. Every dataset
-has one index template over its data streams `<logs|metrics>-<event.dataset>-*`.
+has one index template over its data streams `<logs|metrics>-<event.dataset>-<namespace>`, of the namespaces that were
+installed and of no other: what else is called so, as the streams of Elastic Agent, is not ours.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -17,9 +18,10 @@ from schemas.tree import Node, tree
 PREFIX = "netflight"
 SETTINGS = f"{PREFIX}-settings"
 CUSTOM = f"{PREFIX}@custom"
-# Above the 100 of the built-in logs-*-* and the 200 of the Network Packet Capture integration, whose patterns
-# are the same: equal priorities would be refused.
+# Above the 100 of the built-in logs-*-* and the 200 of the Network Packet Capture integration, whose patterns take in
+# all namespaces, and so ours.
 PRIORITY = 250
+NAMESPACE = "default"
 # Lucene refuses terms over 32,766 bytes; a character takes at most four.
 IGNORE_ABOVE = 8191
 FIELDS_LIMIT = 1000
@@ -30,6 +32,30 @@ CONSTANT = (
     "data_stream.namespace",
     "event.dataset",
     "event.module",
+)
+
+# Beside those of the type wildcard, what is searched by its words, in a field `.text` as ECS has it.
+SEARCHED = (
+    *(
+        "event.reason",
+        "user_agent.original",
+        "email.subject",
+        "rule.description",
+        "http.request.body.content",
+    ),
+    *(
+        "http.response.body.content",
+        "sip.uri.original",
+        "network_traffic.sip.uri.original",
+        "netflight.irc.text",
+    ),
+    *(
+        "netflight.smtp.text",
+        "netflight.ftp.text",
+        "netflight.pop3.text",
+        "netflight.imap.text",
+        "netflight.telnet.banner",
+    ),
 )
 
 Template = dict[str, Any]
@@ -53,10 +79,21 @@ def component_templates(dialect: Dialect) -> dict[str, Template]:
     }
 
 
-def index_templates(dialect: Dialect) -> dict[str, Template]:
-    """The index templates by name, one per dataset; `_meta.fingerprint` tells any change in them."""
+def index_templates(dialect: Dialect, namespaces: Iterable[str] = (NAMESPACE,)) -> dict[str, Template]:
+    """The index templates by name, one per dataset, over the data streams of `namespaces`.
+
+    `_meta.fingerprint` differs where anything in them does but the namespaces.
+    """
     components = component_templates(dialect)
-    return {index_template_name(d): _index_template(d, dialect, components) for d in datasets().values()}
+    found = {index_template_name(d): _index_template(d, dialect, components) for d in datasets().values()}
+    wanted = sorted(set(namespaces))
+    return {
+        index_template_name(d): {
+            "index_patterns": [d.data_stream(namespace) for namespace in wanted],
+            **found[index_template_name(d)],
+        }
+        for d in datasets().values()
+    }
 
 
 def index_template_name(dataset: Dataset) -> str:
@@ -91,7 +128,6 @@ def _index_template(dataset: Dataset, dialect: Dialect, components: Mapping[str,
         # Rolls over by age and size and keeps everything; retention is the operator's, in netflight@custom.
         template["lifecycle"] = {"enabled": True}
     body: Template = {
-        "index_patterns": [f"{dataset.stream}-{dataset.dataset}-*"],
         "priority": PRIORITY,
         "data_stream": {},
         "composed_of": parts,
@@ -116,17 +152,21 @@ def _property(node: Node, dialect: Dialect, name: str) -> Template:
         return {"type": "object", "properties": _properties(node, dialect, f"{name}.")}
     if node.spec is None:
         return {"type": "object"}
-    if dialect is Dialect.ELASTICSEARCH:
-        return _full(node.spec.type, name)
-    if dialect is Dialect.OPENSEARCH and node.spec.type is FieldType.TEXT:
-        return {"type": "match_only_text"}
-    return _plain(node.spec.type)
+    if node.spec.type is FieldType.ALIAS:
+        return {"type": "alias", "path": node.spec.path}
+    text = {"type": "text" if dialect is Dialect.MINIMAL else "match_only_text"}
+    if node.spec.type is FieldType.TEXT:
+        return text
+    mapping = _full(node.spec.type, name) if dialect is Dialect.ELASTICSEARCH else _plain(node.spec.type)
+    if node.spec.type is FieldType.WILDCARD or name in SEARCHED:
+        return {**mapping, "fields": {"text": text}}
+    return mapping
 
 
 def _full(field_type: FieldType, name: str) -> Template:
     if name in CONSTANT:
         return {"type": "constant_keyword"}
-    if field_type in (FieldType.WILDCARD, FieldType.TEXT):
+    if field_type is FieldType.WILDCARD:
         return {"type": field_type.value}
     return _plain(field_type)
 
@@ -135,7 +175,7 @@ def _plain(field_type: FieldType) -> Template:
     """The type every server knows."""
     if field_type in (FieldType.KEYWORD, FieldType.WILDCARD):
         return {"type": "keyword", "ignore_above": IGNORE_ABOVE}
-    return {"type": "text" if field_type is FieldType.TEXT else field_type.value}
+    return {"type": field_type.value}
 
 
 def _stamped(body: Template, *parts: Template) -> Template:

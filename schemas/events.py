@@ -1,18 +1,35 @@
 """The event envelope: ids that are a function of content, times in ECS form, nested fields by dotted name."""
 
+import tomllib
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 if TYPE_CHECKING:
     from schemas.model import Dataset
 
 ECS_VERSION = "8.17.0"
+AGENT, PRODUCT = "netflight", "Netflight"
 NANOSECONDS = 1_000_000_000
 
 Event = dict[str, Any]
+
+
+def _version() -> str:
+    """The version of the installation, or of the checkout that runs without one."""
+    try:
+        return version("netflight")
+    except PackageNotFoundError:
+        project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+
+
+VERSION = _version()
 
 # Base 32 (RFC 4648, section 6) in lower case, ten bits at a time: 128 bits and two of padding are 26 letters.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
@@ -77,6 +94,27 @@ class Times(NamedTuple):
     created_ns: int
 
 
+@cache
+def sensor_fields(name: str) -> dict[str, dict[str, str]]:
+    """What every event says of the sensor or worker that made it: `agent`, `host`, `observer`; not to be changed.
+
+    `agent.id` is a function of the name alone, in the form of a UUID, so a sensor has the same one for ever.
+    """
+    identity = UUID(bytes=blake2b(name.encode(), digest_size=16, person=b"netflight-agent").digest())
+    return {
+        "agent": {"id": str(identity), "name": name, "type": AGENT, "version": VERSION},
+        "host": {"name": name},
+        "observer": {
+            "name": name,
+            "hostname": name,
+            "type": "network-sensor",
+            "vendor": PRODUCT,
+            "product": PRODUCT,
+            "version": VERSION,
+        },
+    }
+
+
 def new_event(dataset: "Dataset", identity: str, namespace: str, times: Times) -> Event:
     """The envelope of an event of a dataset: what it is, when it was, where it goes."""
     at_ns, start_ns, end_ns, created_ns = times
@@ -101,9 +139,15 @@ def new_event(dataset: "Dataset", identity: str, namespace: str, times: Times) -
     }
 
 
+_OF_THE_RUN = ("agent", "host", "observer", "log")
+
+
 def comparable(event: Event) -> Event:
     """An event without what differs from run to run: when and by whom it was made, and the file's place."""
-    kept = {name: value for name, value in event.items() if name not in ("observer", "log")}
+    kept = {name: value for name, value in event.items() if name not in _OF_THE_RUN}
+    host = {name: value for name, value in event.get("host", {}).items() if name != "name"}
+    if host:
+        kept["host"] = host
     log = {name: value for name, value in event.get("log", {}).items() if name != "file"}
     if log:
         kept["log"] = log

@@ -69,7 +69,8 @@ def json_schema(dataset: Dataset) -> Schema:
 
     `format: ip` is an IPv4 or IPv6 address; `validator` checks it.
     """
-    root = _object(tree(fields_of(dataset)), [name.split(".") for name in REQUIRED[dataset.envelope]])
+    fields = {name: spec for name, spec in fields_of(dataset).items() if spec.type is not FieldType.ALIAS}
+    root = _object(tree(fields), [name.split(".") for name in REQUIRED[dataset.envelope]])
     for name, rule in _fixed(dataset).items():
         _leaf(root, name).update(rule)
     return {

@@ -4,82 +4,40 @@ From it come what tshark is asked for, the JSON Schema, the Elasticsearch mappin
 the field reference. A wrong file raises SchemaError with the file and the place in it.
 """
 
-from enum import StrEnum
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.errors import SchemaError
+from schemas.fields import LOADER, FieldName, FieldSpec, FieldType, Of, Strict
+from schemas.integration import named
+
+__all__ = [
+    "LOADER",
+    "Condition",
+    "Dataset",
+    "DecodeSpec",
+    "Envelope",
+    "EventSpec",
+    "FieldName",
+    "FieldSpec",
+    "FieldType",
+    "Of",
+    "Transaction",
+    "TsharkSpec",
+    "datasets",
+    "envelope",
+    "fields_of",
+]
 
 M = TypeVar("M", bound=BaseModel)
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster; the same safe subset
-FieldName = Annotated[str, Field(pattern=r"^(@timestamp|[a-z][a-z0-9_]*(\.[a-zA-Z0-9_-]+)*)$")]
 
 
-class FieldType(StrEnum):
-    """Elasticsearch's name of a field's type, for the full dialect."""
-
-    KEYWORD = "keyword"
-    WILDCARD = "wildcard"
-    TEXT = "match_only_text"
-    IP = "ip"
-    LONG = "long"
-    DOUBLE = "double"
-    BOOLEAN = "boolean"
-    DATE = "date"
-    GEO_POINT = "geo_point"
-    OBJECT = "object"
-
-
-class Of(StrEnum):
-    """Which unit of a transaction a field is read from."""
-
-    ANY = "any"
-    REQUEST = "request"
-    RESPONSE = "response"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FieldSpec(_Strict):
-    """One ECS field: its type, and the tshark fields it is read from (the first that is there).
-
-    `convert` names a converter in producers/decoders/convert.py; `names` says what numbers (1 and 0 for true and
-    false) mean, and needs none. `array` says that every occurrence is kept, each value once with `distinct`.
-    `related` puts the value into related.*, too, or with `none` keeps it out; addresses go there by their type, and
-    what has the name of a host, user or hash by that (schemas/related.py). `content`: what kind of content it shows,
-    which the operator can leave out (`decode.content`).
-    """
-
-    type: FieldType
-    description: str
-    example: Any = None
-    array: bool = False
-    distinct: bool = False
-    tshark: tuple[str, ...] = ()
-    convert: str = "text"
-    names: dict[int, str] = Field(default_factory=dict)
-    of: Of = Of.ANY
-    related: Literal["", "none", "hosts", "user", "hash"] = ""
-    content: Literal[
-        "", "http_bodies", "http_headers", "icmp_payload", "ldap_attributes", "rpc_arguments"
-    ] = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_many(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("tshark"), str):
-            return {**data, "tshark": (data["tshark"],)}
-        return data
-
-
-class Condition(_Strict):
+class Condition(Strict):
     """What holds of a unit: its tshark field has one of the values (without values: is there at all), its side sent it.
 
     `side` is the flow's initiator (client) or the other one (server). Values are compared as tshark writes them.
@@ -96,7 +54,7 @@ class Condition(_Strict):
         return self
 
 
-class Transaction(_Strict):
+class Transaction(Strict):
     """How units become events.
 
     `single`: every unit is an event. `pair`: a request meets the response with the same `key` on the same
@@ -122,7 +80,7 @@ class Transaction(_Strict):
     timeout: float = Field(default=10.0, gt=0)
 
 
-class DecodeSpec(_Strict):
+class DecodeSpec(Strict):
     """Which packets the default policy decodes for a dataset, however many: those of ports or of signatures.
 
     TCP, UDP or SCTP ports; numbers of IP protocols; the protocols that the engine recognises on any port, by their
@@ -136,7 +94,7 @@ class DecodeSpec(_Strict):
     signatures: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = ()
 
 
-class TsharkSpec(_Strict):
+class TsharkSpec(Strict):
     """What tshark is asked for: its protocol layers and, where needed, its preferences; which packets it needs.
 
     `nested` are layers that tshark shows inside of others (which some dataset must ask for), as NTLMSSP in SMB. A
@@ -156,7 +114,7 @@ class TsharkSpec(_Strict):
     decode: DecodeSpec = DecodeSpec()
 
 
-class EventSpec(_Strict):
+class EventSpec(Strict):
     """The ECS categorisation that every event of a dataset carries."""
 
     kind: Literal["event", "alert", "metric", "state"] = "event"
@@ -165,8 +123,12 @@ class EventSpec(_Strict):
     action: str
 
 
-class Dataset(_Strict):
-    """One dataset. `decoder` names a function where YAML cannot say how a layer becomes units."""
+class Dataset(Strict):
+    """One dataset. `decoder` names a function where YAML cannot say how a layer becomes units.
+
+    `message` is the event in one line: words, of which those with a `{field}` that is not there are left out. `copies`
+    are fields whose values stand under a further name, by integration.yaml.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
@@ -175,6 +137,7 @@ class Dataset(_Strict):
     stream: Literal["logs", "metrics"] = "logs"
     topic: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     protocol: str = ""
+    message: str = ""
     envelope: Literal["packet", "derived", "statistic"] = "packet"
     includes_all: bool = False
     event: EventSpec
@@ -182,6 +145,7 @@ class Dataset(_Strict):
     decoder: str = "fields"
     transaction: Transaction | None = None
     fields: dict[FieldName, FieldSpec]
+    copies: dict[FieldName, FieldName] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Dataset":
@@ -196,7 +160,7 @@ class Dataset(_Strict):
         return f"{self.stream}-{self.dataset}-{namespace}"
 
 
-class Envelope(_Strict):
+class Envelope(Strict):
     """The fields that events of many datasets share: `derived` in all, `packet` for decoded packets, `statistic`."""
 
     derived: dict[FieldName, FieldSpec]
@@ -229,7 +193,8 @@ def datasets() -> dict[str, Dataset]:
         dataset = _parse(file, Dataset)
         if file.name != f"{dataset.name}.yaml":
             raise SchemaError(f"{file.name}: name: a dataset has the name of its file, not {dataset.name}")
-        found[dataset.name] = dataset
+        every = named(dataset.name, dataset.fields)
+        found[dataset.name] = dataset.model_copy(update=every._asdict())
     return found
 
 
@@ -238,7 +203,7 @@ def fields_of(dataset: Dataset) -> dict[str, FieldSpec]:
     base = {name: spec for part in envelope().parts(dataset).values() for name, spec in part.items()}
     if dataset.includes_all:
         for other in datasets().values():
-            base |= other.fields
+            base |= {name: spec for name, spec in other.fields.items() if spec.type is not FieldType.ALIAS}
     return base | dataset.fields
 
 

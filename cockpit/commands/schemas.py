@@ -62,7 +62,7 @@ def install(
     client = Client(settings.elasticsearch)
     try:
         dialect = detect_dialect(client)
-        installed = install_templates(client, dialect)
+        installed = install_templates(client, dialect, settings.namespace)
     except RetryLater as error:
         raise DestinationError(
             str(error), "start one with ./netflight up, or see docs/settings.md"

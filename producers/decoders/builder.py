@@ -17,7 +17,8 @@ from producers.decoders.secrets import REDACTED, Credentials, Secret
 from producers.decoders.transactions import Transaction
 from producers.decoders.unit import Unit
 from producers.engine.model import Flow, FlowRecord
-from schemas.events import Event, Times, event_id, new_event, put
+from schemas.events import Event, Times, event_id, get, new_event, put, sensor_fields
+from schemas.messages import message_of
 from schemas.model import Dataset, datasets
 
 _REMEMBERED_ORDINALS = 65_536
@@ -45,7 +46,7 @@ class EventBuilder:
         self._namespace, self._secrets = namespace, secrets
         self._content, self._unshown = content, _unshown(content)
         self._derivation = Derivation(maxmind)
-        self._observer: dict[str, Any] = {"name": sensor, "hostname": sensor, "type": "network-sensor"}
+        self._sensor = sensor_fields(sensor)
         self._direction = _direction(tuple(ip_network(text) for text in local_networks))
         self._ordinals: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._flow = datasets()["flow"]
@@ -116,14 +117,16 @@ class EventBuilder:
         if status:
             event["network_traffic"] = {"status": status}
             event["event"]["outcome"] = "success" if status == "OK" else "failure"
-        self._put_fields(event, fields)
+        self._put_fields(event, dataset, fields)
         self._derivation.add(event, dataset, flow, first.time_ns, fields)
         _add_copies(event)
         self._derivation.add_places(event)
         add_related(event, dataset.name, fields, units, flow)
+        if "message" not in fields:
+            event["message"] = message_of(event, dataset)
         return event
 
-    def _put_fields(self, event: Event, fields: dict[str, Any]) -> None:
+    def _put_fields(self, event: Event, dataset: Dataset, fields: dict[str, Any]) -> None:
         """Set the fields of an event, within the size limits; name those that were cut, and those without a value."""
         cut: list[str] = []
         unread: list[str] = []
@@ -138,6 +141,11 @@ class EventBuilder:
             else:
                 told = self._revealed(value) if isinstance(value, Secret) else value
                 put(event, name, told if _fits(told) else _capped(name, told, cut, unread))
+        copies = dataset.copies
+        for name in fields if copies else ():
+            further = copies.get(name)
+            if further is not None and further not in fields and name not in unread:
+                put(event, further, get(event, name))
         if cut:
             put(event, "netflight.field.truncated", cut)
         if unread:
@@ -178,6 +186,7 @@ class EventBuilder:
         _add_copies(event)
         self._derivation.add_places(event)
         add_related_of_flow(event, flow)
+        event["message"] = message_of(event, self._flow)
         return event
 
     def _envelope(
@@ -186,9 +195,9 @@ class EventBuilder:
         begin, end = span
         times = Times(at_ns, begin, max(begin, end), time.time_ns())
         event = new_event(dataset, identity, self._namespace, times)
-        event["observer"] = observer = self._observer.copy()
+        event |= self._sensor
         if interface:
-            observer["ingress"] = {"interface": {"name": interface}}
+            event["observer"] = {**self._sensor["observer"], "ingress": {"interface": {"name": interface}}}
         return event
 
     def _add_flow(self, event: Event, flow: Flow, *, forward: bool) -> dict[str, Any]:
@@ -267,8 +276,8 @@ def _told(flow: Flow) -> dict[str, Any]:
     if flow.protocols:
         kept["protocols"] = flow.protocols.copy()
     source, destination = (
-        _seen(flow.source_ttl, flow.source_flags),
-        _seen(flow.destination_ttl, flow.destination_flags),
+        _seen(flow.source_ttl, flow.source_flags, flow.source_missed_bytes),
+        _seen(flow.destination_ttl, flow.destination_flags, flow.destination_missed_bytes),
     )
     if source:
         kept["source"] = source
@@ -284,11 +293,13 @@ def _told(flow: Flow) -> dict[str, Any]:
     return kept
 
 
-def _seen(ttl: int, flags: int) -> dict[str, Any]:
-    """The first TTL and all TCP flags of one side, as far as there are any."""
+def _seen(ttl: int, flags: int, missed: int) -> dict[str, Any]:
+    """The first TTL, all TCP flags and the missed bytes of one side, as far as there are any."""
     side: dict[str, Any] = {"ttl": ttl} if ttl else {}
     if flags:
         side["tcp_flags"] = _flag_letters(flags)
+    if missed:
+        side["missed_bytes"] = missed
     return side
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -17,6 +18,7 @@ _LEAST_TEXT = 0.85  # of a text, so many characters are printable
 
 _SECRET_FIELDS = {"authorization", "proxy-authorization"}
 _COOKIE_FIELDS = {"cookie", "set-cookie", "cookie2", "set-cookie2"}
+_PLAIN, _LOGIN, _COOKIES, _KEY = range(4)
 # Fields that have a key and nothing else in them.
 _KEY_FIELD = re.compile(
     r"(?:api|access|auth|csrf|xsrf|session|secret|private)[_-]?(?:key|token|id|secret)$|^token$"
@@ -25,10 +27,15 @@ _KEY_FIELD = re.compile(
 # expressions, paths upwards, markup, shell functions (Shellshock).
 _TELLING = re.compile(r"[$%#]\{|\.\./|\.\.\\|<[\w!/?%]|\(\)\s*\{|`|\$\(")
 
-_GUARDED = (
-    r"[\w.:\-\[\]$]{0,64}?(?:passw(?:or)?d|passwort|passphrase|passcode|passwd|pass|pwd|pw|psw|secret|token|api[_-]?key|credential)"
+# Names of what is secret: they end in one of these words, and may have another behind it.
+_WORDS = (
+    r"(?:passw(?:or)?d|passwort|passphrase|passcode|(?<!com)(?<!by)pass|pwd|pw|psw|secret|token|api[_-]?key|credential)s?"
     r"(?:[_\-.]?(?:\d{1,2}|confirm(?:ation)?|repeat|again|new|old|value|text))?\]?"
 )
+_HINTS = ("pass", "pwd", "pw", "psw", "secret", "token", "api", "credential")  # how each of them begins
+_MAX_HINTS = 64  # of a body that are looked at
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-[]$%")
+_MAX_NAME = 64
 _USER = re.compile(
     r"(?:.*[\W_])?(?:user(?:[_-]?(?:name|id))?|login(?:[_-]?name)?|uname|usr|log|uid|account|e?mail|benutzer(?:name)?)\]?",
     re.IGNORECASE,
@@ -36,17 +43,22 @@ _USER = re.compile(
 _ONLY_PASSWORD = re.compile(
     r"(?:.*[\W_])?(?:passw(?:or)?d|passwort|passphrase|passcode|pass|pwd|pw|psw)\]?", re.IGNORECASE
 )
-_IN_FORM = re.compile(rf"(?P<lead>(?:^|[&;?\n])(?P<name>{_GUARDED})=)(?P<value>[^&\r\n]*)", re.IGNORECASE)
-_IN_JSON = re.compile(
-    rf'(?P<lead>"(?P<name>{_GUARDED})"\s*:\s*)(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|[\w.+-]+)', re.IGNORECASE
-)
-_IN_XML = re.compile(rf"(?P<lead><(?P<name>{_GUARDED})(?:\s[^<>]*)?>)(?P<value>[^<]*)", re.IGNORECASE)
-_IN_PART = re.compile(
-    rf'(?P<lead>name="(?P<name>{_GUARDED})"[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)(?P<value>[^\r\n]*)',
-    re.IGNORECASE,
-)
+_FLAGS = re.IGNORECASE | re.ASCII
+_SECRET_NAME = re.compile(_WORDS, _FLAGS)
+# What comes between the name and the value in forms, JSON, XML and multipart, by what stands before the name.
+_IN_FORM = re.compile(r"(?:%5D)?=(?P<value>[^&\r\n]*)", _FLAGS)
+_IN_JSON = re.compile(r'"\s{0,8}:\s{0,8}(?P<value>"(?:[^"\\]|\\.)*(?:"|\\?$)|[\w.+-]+)')
+_IN_XML = re.compile(r"(?:\s[^<>]{0,200})?>(?P<value>[^<]*)")
+_IN_PART = re.compile(r'"[^\r\n]{0,200}(?:\r?\n[^\r\n]{1,200}){0,4}\r?\n\r?\n(?P<value>[^\r\n]*)')
+_PLACES: dict[str, tuple[re.Pattern[str], ...]] = {
+    **dict.fromkeys(("", "&", ";", "?", "\n"), (_IN_FORM,)),
+    '"': (_IN_JSON, _IN_PART),
+    "<": (_IN_XML,),
+}
 _PAIR_OF_JSON = re.compile(r'"((?:[^"\\]|\\.){1,64})"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _FORM = "application/x-www-form-urlencoded"
+_CONTROL = bytes({*range(32), 127} - {9, 10, 13})
+_NOT_ASCII = _CONTROL + bytes(range(128, 256))
 _UNSHOWN = ("image/", "audio/", "video/", "font/")
 
 
@@ -61,13 +73,14 @@ def fields_of(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Name, in lower case, and value of each header field line, secrets redacted; bounded in number and size."""
     total = 0
     for number, line in enumerate(lines):
-        name, _, value = line.partition(":")
-        name, value = name.strip().lower()[:_MAX_VALUE], redacted_field(name.strip().lower(), value.strip())
-        total += len(name) + min(len(value), _MAX_VALUE)
+        written, _, value = line.partition(":")
+        name = written.strip().lower()[:_MAX_VALUE]
+        value = redacted_field(name, value.strip())[:_MAX_VALUE]
+        total += len(name) + len(value)
         if number == _MAX_FIELDS or total > _MAX_TOTAL:
             return
         if name:
-            yield name, value[:_MAX_VALUE]
+            yield name, value
 
 
 def header_names(found: Iterable[tuple[str, str]]) -> list[str]:
@@ -77,24 +90,35 @@ def header_names(found: Iterable[tuple[str, str]]) -> list[str]:
 
 def redacted_field(name: str, value: str) -> str:
     """The value of a header field without the secrets in it: credentials, values of cookies, keys."""
-    if name in _SECRET_FIELDS:
+    kind = _kind(name)
+    if kind == _PLAIN:
+        return value
+    if kind == _LOGIN:
         if _TELLING.search(value):
             return value
         scheme = scheme_of(value)
         return f"{scheme} {REDACTED}" if scheme else REDACTED
-    if name in _COOKIE_FIELDS:
+    if kind == _COOKIES:
         if name.startswith("set"):
             first, rest = _cut(value, ";")
             return _cookie(first) + rest
         return ";".join(map(_cookie, value.split(";")))
-    if _KEY_FIELD.search(name) and not _TELLING.search(value):
-        return REDACTED
-    return value
+    return value if _TELLING.search(value) else REDACTED
+
+
+@lru_cache(maxsize=1 << 12)
+def _kind(name: str) -> int:
+    """Which secret a header field of a name has in it."""
+    if name in _SECRET_FIELDS:
+        return _LOGIN
+    if name in _COOKIE_FIELDS:
+        return _COOKIES
+    return _KEY if _KEY_FIELD.search(name) else _PLAIN
 
 
 def body_of(data: bytes, media_type: str, *, sent_by_client: bool) -> Body:
     """What an event shows of a body's first bytes; an empty text where that is nothing that can be read."""
-    text = _text(data)
+    text = None if media_type.startswith(_UNSHOWN) else _text(data)
     if text is None:
         if not sent_by_client or media_type.startswith(_UNSHOWN):
             return Body("")
@@ -106,13 +130,50 @@ def body_of(data: bytes, media_type: str, *, sent_by_client: bool) -> Body:
 
 def redacted_body(text: str) -> str:
     """A body's text without the values of what is called a password, in forms, JSON, XML and multipart."""
-    for pattern in (_IN_FORM, _IN_JSON, _IN_XML, _IN_PART):
-        text = pattern.sub(_hidden, text)
-    return text
+    done, pieces = 0, []
+    for at in _hints(text):
+        if at < done:
+            continue
+        found = _secret(text, at)
+        if found is not None:
+            pieces += [text[done : found.start("value")], _hidden(found["value"])]
+            done = found.end()
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _hints(text: str) -> list[int]:
+    """Where words begin that names of secrets have; in most texts there are none."""
+    lower = text.lower()
+    if len(lower) != len(text):
+        lower = "".join(each.lower() if each.isascii() else each for each in text)
+    found: list[int] = []
+    for hint in _HINTS:
+        at = lower.find(hint)
+        while at >= 0 and len(found) < _MAX_HINTS:
+            found.append(at)
+            at = lower.find(hint, at + 1)
+    return sorted(set(found))
+
+
+def _secret(text: str, at: int) -> re.Match[str] | None:
+    """The value that belongs to a name whose word begins at `at`."""
+    name = _SECRET_NAME.match(text, at)
+    if name is None:
+        return None
+    first = max(at - _MAX_NAME, 0)
+    while at > first and text[at - 1] in _NAME:
+        at -= 1
+    for pattern in _PLACES.get(text[at - 1] if at else "", ()):
+        found = pattern.match(text, name.end())
+        if found is not None:
+            return found
+    return None
 
 
 def logins(text: str, media_type: str) -> Iterator[Credentials]:
     """Users with their passwords in a form or in JSON, as far as it is there."""
+    if not _hints(text):
+        return
     mechanism = "Form"
     if media_type.endswith("json") or text.lstrip()[:1] in ("{", "["):
         mechanism, pairs = "JSON", _PAIR_OF_JSON.findall(text)
@@ -130,12 +191,11 @@ def logins(text: str, media_type: str) -> Iterator[Credentials]:
         yield Credentials(users[0] if users else "", secrets[0], mechanism)
 
 
-def _hidden(found: re.Match[str]) -> str:
-    value = found["value"]
+def _hidden(value: str) -> str:
+    """What is shown of a secret; as it is, where it is none."""
     if not value or _TELLING.search(value) or _TELLING.search(unquote_plus(value)):
-        return found[0]
-    quoted = value.startswith('"')
-    return found["lead"] + (f'"{REDACTED}"' if quoted else REDACTED)
+        return value
+    return f'"{REDACTED}"' if value.startswith('"') else REDACTED
 
 
 def _cookie(text: str) -> str:
@@ -160,16 +220,13 @@ def _text(data: bytes) -> str | None:
             text = data[:end].decode("utf-8")
         except UnicodeDecodeError:
             continue
+        if text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+            return text
         break
     else:
-        text = data.decode("utf-8", "replace")
-    if not text:
-        return ""
-    good = sum(1 for each in text if each.isprintable() or each in "\t\r\n") - text.count("\ufffd")
-    if good < _LEAST_TEXT * len(text):
+        return escaped(data) if len(data.translate(None, _NOT_ASCII)) >= _LEAST_TEXT * len(data) else None
+    if len(data.translate(None, _CONTROL)) < _LEAST_TEXT * len(data):
         return None
-    if "\ufffd" in text and b"\xef\xbf\xbd" not in data:
-        return escaped(data)
     return "".join(each if each >= " " or each in "\t\r\n" else f"\\x{ord(each):02x}" for each in text)
 
 

@@ -25,6 +25,9 @@ NOTHING: Answer = ((), [])
 SURPRISES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a fault in a decoder raises."""
 
+MISPLACED = "it belongs to another IP packet than its flow: a tunnel that tshark or the engine does not know"
+"""Why a layer is not decoded."""
+
 _REMEMBERED = 1 << 16
 _ROLES = {role.value: role for role in Role}
 _OF_A_LAYER = 3  # items of a layer; a unit has more
@@ -44,7 +47,7 @@ class Decoding:
 
     def answer(self, record: bytes, place: Place) -> Answer:
         """What a record says of the packet that was seen at `place`."""
-        reading = self._reader.read(record)
+        reading = self._reader.read(record, place.depth)
         if reading is None:
             return (), ["record"]
         flow = place.flow
@@ -57,9 +60,9 @@ class Decoding:
                 if len(self._told) >= _REMEMBERED:
                     self._told.clear()
                 self._told[flow.uid] = names
+        told: list[Any] = [MISPLACED] if reading.misplaced else []
         if not reading.layers:
-            return (names, []) if names else NOTHING
-        told: list[Any] = []
+            return (names, told) if names or told else NOTHING
         found: list[tuple[int, Unit]] = []
         for name, layer in reading.layers:
             decoder = self._by_layer[name]

@@ -36,7 +36,7 @@ _NAMES_IN = {
 }
 _PLAIN = re.compile(r"[!-;=-\[\]-~][!-\[\]-~]*")
 _PLAIN_TEXT = re.compile(r"[^\0- <\\\x7f\ufffd][^\0-\x1f\\\x7f\ufffd]*")
-_SHOWN = re.compile(r"\\([0-7]{3}|[abfnrtv])")
+_SHOWN = re.compile(r"\\([0-7]{3}|u[0-9A-F]{4}|U[0-9A-F]{8}|[abfnrtv])")
 _SHOWN_AS = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 _SKIPPED = re.compile(r"[^0-9A-Za-z_-]")
 _ESCAPED = {byte: f"\\{byte:03d}" for byte in range(256) if not 0x21 <= byte <= 0x7E}
@@ -80,7 +80,7 @@ class Names:
         """The character string (RFC 1035, section 3.3), of `length` bytes if known, that tshark shows so."""
         if "\ufffd" not in shown and not _SHOWN.search(shown):
             return shown
-        letters = _letters(_unshown(shown))
+        letters = _letters(shown)
         strings = self._all()[1]
         for place, string in enumerate(strings):
             same = length is None or len(string) == length
@@ -90,8 +90,7 @@ class Names:
 
     def _found(self, shown: str) -> str:
         """The next name of the message of which tshark would show this; empty where there is none."""
-        names = self._all()[0]
-        found = names.get(_letters(_unshown(shown))) or names.get(_letters(shown))
+        found = self._all()[0].get(_letters(shown))
         if not found:
             return ""
         return found.pop(0) if len(found) > 1 else found[0]
@@ -224,9 +223,16 @@ def _string(data: bytes) -> str:
 
 
 def _unshown(shown: str) -> str:
-    """A text of tshark's with the control characters that it writes as escapes, in C's notation."""
-    return _SHOWN.sub(lambda found: chr(_SHOWN_AS.get(found[1]) or int(found[1], 8)), shown)
+    """A text of tshark's with the characters that do not print, which it writes as escapes in C's notation."""
+    return _SHOWN.sub(_meant, shown)
+
+
+def _meant(found: re.Match[str]) -> str:
+    said = found[1]
+    code = _SHOWN_AS.get(said) or (int(said[1:], 16) if said[0] in "uU" else int(said, 8))
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else "\ufffd"
 
 
 def _letters(text: str) -> str:
-    return _SKIPPED.sub("", text)
+    """What is the same in a name and in what tshark shows of it: without what it escapes or would seem to escape."""
+    return _SKIPPED.sub("", _SHOWN.sub("", text))

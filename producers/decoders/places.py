@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.decoders.ordering import Chosen
 from producers.decoders.unit import Place
 from producers.engine.kernel.layout import Kind, Signature
 from producers.engine.model import Batch, Flow, Tunnel
@@ -38,6 +39,7 @@ class Places(NamedTuple):
     acknowledgements: NDArray[np.int64]
     holes: NDArray[np.bool_]
     messages: NDArray[np.object_]
+    depths: NDArray[np.uint8]
 
     def take(self, rows: NDArray[np.bool_] | slice) -> "Places":
         """Some of the rows."""
@@ -52,6 +54,7 @@ class Places(NamedTuple):
             acknowledgements=self.acknowledgements[rows],
             holes=self.holes[rows],
             messages=self.messages[rows],
+            depths=self.depths[rows],
         )
 
     def packed(self) -> bytes:
@@ -59,14 +62,8 @@ class Places(NamedTuple):
         used, which = np.unique(self.which, return_inverse=True)
         flows = [packed_flow(self.flows[place]) for place in used.tolist()]
         columns = (
-            self.frames,
-            self.times,
-            which,
-            self.forward,
-            self.lengths,
-            self.interfaces,
-            *self.tcp(),
-            self.messages,
+            *(self.frames, self.times, which, self.forward, self.lengths, self.interfaces),
+            *(*self.tcp(), self.messages, self.depths),
         )
         return marshal.dumps((flows, self.names, *(column.tolist() for column in columns)))
 
@@ -83,8 +80,9 @@ class Places(NamedTuple):
         return [self.names[number] for number in self.interfaces.tolist()]
 
 
-def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
-    """Where the packets of a batch at `indexes` were seen."""
+def places_of(chosen: Chosen) -> Places:
+    """Where chosen packets were seen."""
+    batch, indexes = chosen.batch, chosen.indexes
     block, facts = batch.block, batch.facts[indexes]
     uids = np.where(facts["kind"] == _FLOW, facts["uid"], -1)
     _, first, which = np.unique(uids, return_index=True, return_inverse=True)
@@ -92,7 +90,7 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
     return Places(
         [batch.flow(index) for index in indexes[first].tolist()],
         [name for name, _ in block.interfaces],
-        indexes + block.first_frame,
+        chosen.frames,
         block.time_ns[indexes],
         which,
         facts["forward"] == 1,
@@ -100,8 +98,9 @@ def places_of(batch: Batch, indexes: NDArray[np.int64]) -> Places:
         block.interface[indexes],
         np.where(tcp, facts["sequence"], np.int64(-1)),
         np.where(tcp, facts["acknowledgement"], np.int64(-1)),
-        np.zeros(len(indexes), np.bool_),
+        chosen.holes,
         _messages(batch, indexes),
+        np.where(facts["kind"] == _FLOW, facts["depth"], np.uint8(0)),
     )
 
 
@@ -123,12 +122,12 @@ def _messages(batch: Batch, indexes: NDArray[np.int64]) -> NDArray[np.object_]:
 
 def unpacked(data: bytes) -> list[Place]:
     """The rows that were packed, as places without a path."""
-    told, names, frames, times, which, forward, lengths, interfaces, *tcp = marshal.loads(data)  # noqa: S302  # our own
+    told, names, frames, times, which, forward, lengths, interfaces, *more = marshal.loads(data)  # noqa: S302  # our own
     flows = [unpacked_flow(each) for each in told]
     return [
-        Place(frame, time_ns, flows[at], sent, length, names[number], "", *of_tcp)
-        for frame, time_ns, at, sent, length, number, *of_tcp in zip(
-            frames, times, which, forward, lengths, interfaces, *tcp, strict=True
+        Place(frame, time_ns, flows[at], sent, length, names[number], "", *rest)
+        for frame, time_ns, at, sent, length, number, *rest in zip(
+            frames, times, which, forward, lengths, interfaces, *more, strict=True
         )
     ]
 

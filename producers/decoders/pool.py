@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from producers.decoders.decoding import Decoding
 from producers.decoders.encode import MAX_LENGTH, MAX_LINKTYPE
 from producers.decoders.lane import Lane
+from producers.decoders.ordering import Chosen
 from producers.decoders.places import Places, places_of
 from producers.decoders.quarantine import Quarantine
 from producers.decoders.tshark import Tshark, TsharkEndedError
 from producers.engine.kernel.layout import Kind
-from producers.engine.model import Batch
 from producers.sources.packet import Block
 from runtime.errors import DecoderError
 from runtime.telemetry import Telemetry
@@ -100,20 +100,19 @@ class Pool:
         """Packets that wait for an answer."""
         return sum(tshark.pending for _, tshark in self._running())
 
-    def feed(
-        self, batch: Batch, indexes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Places | None, list[Lane]]:
-        """Deal packets of a batch out.
+    def feed(self, chosen: Chosen) -> tuple[NDArray[np.int64], Places | None, list[Lane]]:
+        """Deal packets out.
 
-        Returns the indexes of those that a tshark will answer, in their order, where they were seen, None where there
+        Returns those that a tshark will answer, by what they are given `after`, where they were seen, None where there
         are none, and the lane of each. The others are counted as undecoded, with the reason.
         """
-        indexes = self._acceptable(batch.block, indexes)
+        chosen = chosen.take(self._acceptable(chosen.batch.block, chosen.indexes))
+        batch, indexes = chosen.batch, chosen.indexes
         if not len(indexes):
-            return indexes, None, []
+            return chosen.after, None, []
         if time.monotonic() - self._looked_at > self._limits.interval:
             self._look_at_memory()
-        facts, places = batch.facts, places_of(batch, indexes)
+        facts, places = batch.facts, places_of(chosen)
         uids = np.where(facts["kind"][indexes] == _FLOW, facts["uid"][indexes], -1)
         self._next_uid = max(self._next_uid, int(uids.max()) + 1)
         numbers, lanes = self._deal(facts["shard"][indexes], uids)
@@ -122,7 +121,7 @@ class Pool:
             if mine.any():
                 lane.feed(batch, indexes[mine], places.take(mine))
                 lane.flows.update(uids[mine].tolist())
-        return indexes, places, [lanes[number] for number in numbers.tolist()]
+        return chosen.after, places, [lanes[number] for number in numbers.tolist()]
 
     def over(self, uid: int) -> None:
         """Told that a flow has ended: no packet of it follows."""
@@ -174,23 +173,22 @@ class Pool:
                 if lane is not None and not (lane.ended or lane.tshark.finished):
                     yield lane, lane.tshark
 
-    def _acceptable(self, block: Block, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The packets that tshark may be given."""
+    def _acceptable(self, block: Block, indexes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the packets tshark may be given."""
         if self.given_up:
             self._undecoded(self.given_up, len(indexes))
-            return indexes[:0]
+            return np.zeros(len(indexes), np.bool_)
+        taken = np.ones(len(indexes), np.bool_)
         wrong = {
             number: why for number, (_, link) in enumerate(block.interfaces) if (why := self._why_not(link))
         }
         for number, why in wrong.items():
-            good = block.interface[indexes] != number
-            self._undecoded(why, len(indexes) - int(good.sum()))
-            indexes = indexes[good]
-        good = block.captured[indexes] <= MAX_LENGTH
-        if not good.all():
-            self._undecoded(f"longer than tshark takes ({MAX_LENGTH:,} bytes)", len(good) - int(good.sum()))
-            indexes = indexes[good]
-        return indexes
+            refused = taken & (block.interface[indexes] == number)
+            self._undecoded(why, int(refused.sum()))
+            taken &= ~refused
+        long = taken & (block.captured[indexes] > MAX_LENGTH)
+        self._undecoded(f"longer than tshark takes ({MAX_LENGTH:,} bytes)", int(long.sum()))
+        return taken & ~long
 
     def _why_not(self, linktype: int) -> str:
         if linktype > MAX_LINKTYPE:

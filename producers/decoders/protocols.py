@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 TRANSPORTS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp"})
-_NETWORKS = frozenset({"ip", "ipv6"})
+NETWORKS = frozenset({"ip", "ipv6"})
 _TUNNELS = frozenset(
     {
         *("vxlan", "geneve", "gtp", "gre", "teredo", "ayiya", "l2tp", "erspan", "ppp", "mpls", "pppoes"),
@@ -80,7 +80,7 @@ def application_protocols(names: Sequence[str], *, tunnelled: bool) -> list[str]
 
 def _above_transport(names: Sequence[str]) -> int:
     """Where the layers above the last transport begin, or above IP where there is none; else past the end."""
-    for below in (TRANSPORTS, _NETWORKS):
+    for below in (TRANSPORTS, NETWORKS):
         places = [index for index, name in enumerate(names) if name in below]
         if places:
             return places[-1] + 1

@@ -97,16 +97,13 @@ end)
 -- The engine knows most of them, too (producers/engine/kernel/phases_binary.py and phases_dialogue.py, with the sources).
 local tcp_ports = DissectorTable.get("tcp.port")
 local own_ports = {
-  amqp = 5672, bgp = 179, dnp3 = 20000, elasticsearch = 9300, enip = 44818, ftp = 21, git = 9418, iec104 = 2404,
-  http = 80, imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
+  amqp = 5672, bgp = 179, dnp3 = 20000, elasticsearch = 9300, enip = 44818, ftp = 21, git = 9418, http = 80,
+  iec104 = 2404,
+  imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
   nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
-  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
+  rmi = 1099, rsync = 873, rtsp = 554, smb = 445, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
 }
 local layers, servers, served = {}, {}, 0
-
--- Whatever tshark makes of a connection that is none of ours.
-local nothing = Proto("netflight_nothing", "Given back to tshark")
-function nothing.dissector() return 0 end
 
 -- Many dissectors tell requests from responses by the port that they were called for: so it is called the server's.
 local function as_if_on(port, server, buffer, pinfo, tree)
@@ -117,8 +114,29 @@ local function as_if_on(port, server, buffer, pinfo, tree)
   return used
 end
 
+-- TLS: a record of a handshake that begins with a hello whose length fits (RFC 8446, 4 and 5.1); a client hello in SSL 2's
+-- record with a version that later hellos have, too (RFC 5246, E.2).
+local tls, longest_record = Dissector.get("tls"), 0x4800
+local encrypted = Proto("netflight_tls", "TLS on any port")
+function encrypted.dissector(buffer, pinfo, tree)
+  pinfo.can_desegment = 2
+  return tls:call(buffer, pinfo, tree)
+end
+
 local function starts_tls(buffer)
-  return buffer:len() > 5 and buffer(0, 2):uint() == 0x1603 and buffer(2, 1):uint() <= 4
+  local length = buffer:len()
+  if length < 11 then return false end
+  if buffer(0, 2):uint() == 0x1603 then
+    local record, kind, hello = buffer(3, 2):uint(), buffer(5, 1):uint(), buffer(6, 3):uint()
+    if buffer(2, 1):uint() > 4 or record > longest_record or record < 4 or kind ~= 1 and kind ~= 2 then return false end
+    local version = buffer(9, 2):uint()
+    return hello >= 38 and hello < 0x20000 and version >= 0x0300 and version <= 0x0304
+  end
+  if bit32.band(buffer(0, 1):uint(), 0x80) == 0 or buffer(2, 1):uint() ~= 1 or buffer(3, 1):uint() ~= 3 then return false end
+  local ciphers, session, challenge = buffer(5, 2):uint(), buffer(7, 2):uint(), buffer(9, 2):uint()
+  local size = bit32.band(buffer(0, 2):uint(), 0x7FFF)
+  return buffer(4, 1):uint() <= 4 and ciphers > 0 and ciphers % 3 == 0 and (session == 0 or session == 16)
+    and challenge >= 16 and challenge <= 32 and size == 9 + ciphers + session + challenge and length >= size + 2
 end
 
 for name, port in pairs(own_ports) do
@@ -127,8 +145,8 @@ for name, port in pairs(own_ports) do
     local server = servers[ends(pinfo)]
     if server == nil then return 0 end
     if starts_tls(buffer) then
-      pinfo.conversation = nothing
-      return 0
+      pinfo.conversation = encrypted
+      return encrypted.dissector(buffer, pinfo, tree)
     end
     pinfo.can_desegment = 2
     return as_if_on(port, server, buffer, pinfo, tree)
@@ -198,21 +216,41 @@ end
 tcp_ports:add(ssh_port, ssh_lines)
 
 -- HTTP/0.9: a request is one line without a version, for whose head tshark would wait. It is shown as it was, with an end.
+-- A method that tshark does not know makes no request of it: it is shown as GET, with its name behind the version, where
+-- the decoder looks for it.
 local http, http_ports = tcp_ports:get_dissector(80), { 80, 3128, 8080 }
-local old_http = Proto("netflight_old_http", "HTTP, and HTTP/0.9")
-function old_http.dissector(buffer, pinfo, tree)
+local known_methods = {}
+for name in ([[GET PUT HEAD POST DELETE TRACE OPTIONS PATCH CONNECT COPY MOVE LOCK UNLOCK MKCOL PROPFIND PROPPATCH POLL BCOPY BMOVE
+  SEARCH BDELETE BPROPFIND BPROPPATCH UNLINK VERSION-CONTROL CHECKOUT CHECKIN UNCHECKOUT MERGE MKWORKSPACE LABEL UPDATE REPORT
+  MKACTIVITY BASELINE-CONTROL SUBSCRIBE UNSUBSCRIBE NOTIFY M-SEARCH RPC_CONNECT RPC_IN_DATA RPC_OUT_DATA CCM_POST HTTP SIP
+  SSTP_DUPLEX_POST BITS_POST ICY INDEX]]):gmatch("%S+") do known_methods[name] = true end
+
+local other_http = Proto("netflight_other_http", "HTTP of other versions and methods")
+function other_http.dissector(buffer, pinfo, tree)
   pinfo.can_desegment = 2
   local length = buffer:len()
-  if length < 2048 and buffer(0, 1):uint() == 71 and buffer(length - 1, 1):uint() == 10 then
+  local method = buffer:raw(0, math.min(length, 32)):match("^(%u[%u_-]+)[ /]")
+  if method == "GET" and length < 2048 and buffer(length - 1, 1):uint() == 10 then
     local line = buffer:raw():match("^(GET [^ \r\n]+)\r?\n$")
     if line then
       http:call(ByteArray.new(line .. "\r\n\r\n", true):tvb("HTTP/0.9"), pinfo, tree)
       return length
     end
+  elseif method and not known_methods[method] then
+    local text = buffer:raw()
+    local target, version, rest = text:match("^%u[%u_-]+ (%S+) (HTTP/1%.%d)(\r?\n.*)$")
+    if target and not rest:find("\n\r?\n") then
+      pinfo.desegment_offset, pinfo.desegment_len = 0, DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    elseif target then
+      local shown = "GET " .. target .. " " .. version .. " " .. method .. rest
+      http:call(ByteArray.new(shown, true):tvb("HTTP with another method"), pinfo, tree)
+      return length
+    end
   end
   return http:call(buffer, pinfo, tree)
 end
-for _, port in ipairs(http_ports) do tcp_ports:add(port, old_http) end
+for _, port in ipairs(http_ports) do tcp_ports:add(port, other_http) end
 
 -- A proxy's connection is tshark's SOCKS until the proxy has agreed. From then on it is whatever has the port that was asked
 -- for, or else what it begins with: TLS is put together from segments as it should be only where it has the connection.
@@ -259,7 +297,7 @@ local function asks_proxy(text, length)
     return false
   end
   local sequence = tcp_sequence()
-  return sequence ~= nil and sequence.value == 1
+  return sequence ~= nil and sequence.value % 65536 == 1 -- streams begin at a multiple: kernel/splice.py
 end
 
 -- What begins with a text of its own; who sends it, where that is not the client.
@@ -269,7 +307,7 @@ local texts = {
   { "^%*%d+\r\n%$%d+\r\n", "redis" },
   { "^220[ -][^\n]*[Ss][Mm][Tt][Pp]", "smtp", server },
   { "^SSH%-[12]%.%d+%-", "ssh", either }, { "\nSSH%-[12]%.%d+%-", "ssh", server },
-  { "^GET /[^ ]*\r?\n$", "http" },
+  { "^GET /[^ ]*\r?\n$", "http" }, { "^%u[%u_-]+ %S+ HTTP/1%.%d\r?\n", "http" },
   { "^CAP LS", "irc" }, { "^CAP REQ :", "irc" },
   { "^JRMI%z[\1\2][KLM]", "rmi" },
   { "^@RSYNCD: %d", "rsync", either },
@@ -383,13 +421,17 @@ local function answered(text, pinfo)
   return nil
 end
 
--- The layer that has the connection from here on, which is told whose port is the server's.
-local function layer_of(name, by, pinfo)
+-- The layer that has the connection from here on, with the port that is the server's.
+local function layer_at(server, layer, pinfo)
   if served >= most then servers, served = {}, 0 end
+  servers[ends(pinfo)], served = server, served + 1
+  return layer
+end
+
+local function layer_of(name, by, pinfo)
   local port = by == server and pinfo.src_port or pinfo.dst_port
   if by == either then port = math.min(pinfo.src_port, pinfo.dst_port) end
-  servers[ends(pinfo)], served = port, served + 1
-  return layers[name]
+  return layer_at(port, layers[name], pinfo)
 end
 
 local anywhere = Proto("netflight_anywhere", "Protocols on any port")
@@ -416,6 +458,74 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
   layer.dissector(buffer, pinfo, tree)
   return true
 end)
+
+-- What begins with a text or structure that is proof enough, whatever tshark takes the port for. Each connection that is seen
+-- to begin gets a layer of ours that gives its packets back to tshark, until one of the first of them, or at any time one
+-- with a TLS hello, shows that the port is another protocol's.
+local requests = {
+  { "^%u+ [^%c ]+ HTTP/1%.[01]\r\n", "http" }, { "^HTTP/1%.[01] [1-5]%d%d[ \r]", "http" }, { "^%z%z..[\254\255]SMB", "smb" },
+}
+local tcp_stream, tcp_flags, tcp_length = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.len")
+local dissectors, connections, begun_connections, first_looks = {}, {}, 0, 4
+local tls_name = tostring(tls)
+
+-- The dissector that tshark has for a port, by its name.
+local function dissector_of(port)
+  local known = dissectors[port]
+  if known == nil then
+    local found = tcp_ports:get_dissector(port)
+    known = found and tostring(found) or ""
+    dissectors[port] = known
+  end
+  return known
+end
+
+-- Whether tshark asks the dissector itself: of the server's port, or of the lower one that has any.
+local function asked_anyhow(own, server, pinfo)
+  local low, high = math.min(pinfo.src_port, pinfo.dst_port), math.max(pinfo.src_port, pinfo.dst_port)
+  for _, port in ipairs({ server, low, high }) do
+    local first = dissector_of(port)
+    if first ~= "" then return first == own end
+  end
+  return false
+end
+
+-- The layer of the protocol that a segment begins with, unless it is what tshark takes the port for.
+local function proven(buffer, pinfo, begun)
+  if starts_tls(buffer) then return not asked_anyhow(tls_name, begun.server, pinfo) and encrypted or nil end
+  if begun.looked >= first_looks then return nil end
+  begun.looked = begun.looked + 1
+  local text = buffer:raw(0, math.min(buffer:len(), longest_start))
+  local name = first_match(requests, text) or first_match(texts, text)
+  if name == nil and #text >= 8 then name = measured(buffer, text, buffer:len()) end
+  if name == nil or asked_anyhow(dissector_of(own_ports[name] or 0), begun.server, pinfo) then return nil end
+  return layer_at(begun.server, layers[name], pinfo)
+end
+
+local gate = Proto("netflight_gate", "Strong signatures before ports")
+function gate.dissector(buffer, pinfo, tree)
+  local stream = buffer:len() >= 4 and tcp_stream()
+  local begun = stream and connections[stream.value]
+  local layer = begun and proven(buffer, pinfo, begun)
+  if not layer then return 0 end
+  pinfo.conversation = layer
+  return layer.dissector(buffer, pinfo, tree)
+end
+
+-- Runs after all others: on the packets that begin a connection, it puts the gate in front.
+local beginnings = Proto("netflight_beginnings", "Where connections begin")
+function beginnings.dissector(buffer, pinfo)
+  if pinfo.port_type ~= 2 then return 0 end
+  local flags, stream = tcp_flags(), tcp_stream()
+  if flags == nil or stream == nil or bit32.band(flags.value, 2) == 0 or connections[stream.value] then return 0 end
+  if begun_connections >= most then connections, begun_connections = {}, 0 end
+  local server = bit32.band(flags.value, 16) == 0 and pinfo.dst_port or pinfo.src_port
+  connections[stream.value] = { server = server, looked = 0 }
+  begun_connections = begun_connections + 1
+  if tcp_length().value == 0 then pinfo.conversation = gate end
+  return 0
+end
+register_postdissector(beginnings)
 
 -- SS7's Telephone User Part (ITU-T Q.723), of which tshark knows no more than that it is none of the others.
 local tup = named("tup", "Telephone User Part", 3)

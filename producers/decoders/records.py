@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from producers.decoders.protocols import QUOTING, TRANSPORTS, application_protocols
+from producers.decoders.nesting import NONE, ONE, Nesting, nesting_of, placed
+from producers.decoders.protocols import NETWORKS, QUOTING, TRANSPORTS, application_protocols
 from producers.decoders.tree import Tree, find_all, find_within, layers_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ WITHIN = "netflight.within"
 """Under which name a nested layer tells the names of all that it stands in, the outermost first."""
 LAYER = "netflight.layer"
 """Under which name an item of expert information tells the layer that it is about."""
+
+ANY_DEPTH = -1
+"""Whatever IP packet of a packet a layer belongs to."""
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -67,11 +71,14 @@ class Splitter:
 class Reading(NamedTuple):
     """What a record says: the layers to be decoded, outermost first, and the application protocols.
 
-    `protocols` is by whether the flow is tunnelled.
+    `protocols` is by whether the flow is tunnelled. `depth` is how many IP headers the packet has. `misplaced`: layers
+    to be decoded were left out because they belong to another IP packet than the one asked for.
     """
 
     layers: tuple[tuple[str, Tree], ...]
     protocols: tuple[tuple[str, ...], tuple[str, ...]]
+    depth: int = 1
+    misplaced: bool = False
 
 
 class Reader:
@@ -92,26 +99,59 @@ class Reader:
         self._nested = tuple((name, 1 << bit) for bit, name in enumerate(sorted(nested)))
         self._bare: dict[bytes, Reading] = {}
         self._named: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._nestings: dict[tuple[str, ...], Nesting] = {}
 
-    def read(self, record: bytes) -> Reading | None:
-        """What a record says; None where it is no record of tshark's."""
+    def read(self, record: bytes, depth: int = ANY_DEPTH) -> Reading | None:
+        """What a record says; None where it is no record of tshark's.
+
+        `depth` counts IP headers from the frame's beginning: what does not belong to that one is left out.
+        """
         known = self._bare.get(record)
-        if known is not None:
+        if known is not None and depth in {ANY_DEPTH, known.depth}:
             return known
-        signs, found = layers(record)
+        signs, found, names = layers(record)
         if found is None:
             return None
-        telling = self._telling(found)
-        if signs:
-            for name, sign in self._nested:
-                if signs & sign:
-                    telling += _experts(found) if name == _EXPERT else self._inside(found, name)
-        reading = Reading(tuple(telling), self._protocols(tuple(found)))
+        nesting = self._nesting(found, names)
+        if depth != ANY_DEPTH and (depth != nesting.depth or names is not None):
+            return self._partial(found, signs, nesting, depth)
+        reading = Reading(self._asked_for(found, found, signs), self._protocols(tuple(found)), nesting.depth)
         if not reading.layers and len(record) < _SHORT:
             if len(self._bare) >= _REMEMBERED:
                 self._bare.clear()
             self._bare[record] = reading
         return reading
+
+    def _partial(self, found: Tree, signs: int, nesting: Nesting, depth: int) -> Reading:
+        """What a record says of the IP packet at a depth, where that is not all that it says."""
+        kept, left = placed(found, nesting, depth)
+        innermost = depth == nesting.depth
+        told = self._asked_for(kept, found if innermost or not depth else kept, signs)
+        misplaced = any(
+            layers_of(value, bare=name in self._empty) for name, value in left.items() if name in self._wanted
+        )
+        protocols = self._protocols(tuple(found) if innermost else nesting.names_to(depth))
+        return Reading(told, protocols, nesting.depth, misplaced)
+
+    def _asked_for(self, found: Tree, around: Tree, signs: int) -> tuple[tuple[str, Tree], ...]:
+        """The layers to be decoded, and those that stand in others: expert information anywhere in `around`."""
+        telling = self._telling(found)
+        if signs:
+            for name, sign in self._nested:
+                if signs & sign:
+                    telling += _experts(around) if name == _EXPERT else self._inside(found, name)
+        return tuple(telling)
+
+    def _nesting(self, found: Tree, names: list[str] | None) -> Nesting:
+        if names is None:
+            return ONE if "ip" in found or "ipv6" in found else NONE
+        key = tuple(names)
+        known = self._nestings.get(key)
+        if known is None:
+            if len(self._nestings) >= _REMEMBERED:
+                self._nestings.clear()
+            known = self._nestings[key] = nesting_of(key)
+        return known
 
     def _telling(self, found: Tree) -> list[tuple[str, Tree]]:
         telling = []
@@ -173,10 +213,11 @@ def _experts(found: Tree) -> list[tuple[str, Tree]]:
     return telling
 
 
-def layers(record: bytes) -> tuple[int, Tree | None]:
-    """The signs of a record and its layers; None where it is no record of tshark's.
+def layers(record: bytes) -> tuple[int, Tree | None, list[str] | None]:
+    """The signs of a record, its layers and, if it has several IP headers, all names of layers in their order.
 
-    Bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD; raw control characters stay.
+    The layers are None where it is no record of tshark's. Bytes that are no UTF-8 and halves of surrogate pairs become
+    U+FFFD; raw control characters stay.
     """
     tree: object
     try:
@@ -184,13 +225,22 @@ def layers(record: bytes) -> tuple[int, Tree | None]:
         tree = orjson.loads(record) if record.startswith(b"[") else _repaired(record)
     except orjson.JSONDecodeError:
         tree = _repaired(record)
-    signs = _ALL_SIGNS
-    if isinstance(tree, list) and len(tree) == 2:
-        signs, found = tree
-    else:
-        source = tree.get("_source") if isinstance(tree, dict) else None
-        found = source.get("layers") if isinstance(source, dict) else None
-    return (signs, found) if isinstance(found, dict) else (0, None)
+    if isinstance(tree, list) and len(tree) in {2, 3}:
+        signs, found, *names = tree
+        return (signs, found, names[0] if names else None) if isinstance(found, dict) else (0, None, None)
+    source = tree.get("_source") if isinstance(tree, dict) else None
+    found = source.get("layers") if isinstance(source, dict) else None
+    if not isinstance(found, dict):
+        return 0, None, None
+    return _ALL_SIGNS, found, _names(found)
+
+
+def _names(found: Tree) -> list[str] | None:
+    """The names of the layers of a record that could not be made compact, equal ones beside each other."""
+    names = [
+        name for name, value in found.items() for _ in range(len(value) if isinstance(value, list) else 1)
+    ]
+    return names if sum(name in NETWORKS for name in names) > 1 else None
 
 
 def _repaired(record: bytes) -> object:

@@ -21,6 +21,7 @@ from producers.decoders.regroup_lines import (
     COMMA,
     DEPTH,
     FIRST,
+    HASH,
     HEAD,
     KEY,
     KEY_END,
@@ -47,6 +48,7 @@ _BRACE, _MEMBERS, _BESIDE, _VALUES, _TREES = range(5)
 _PENDING = 8 * DEPTH
 _MOST = 8  # so many entries one step adds at most
 _FILTERED = len('"filtered"')
+_IP, _IPV6 = hashed("ip"), hashed("ipv6")
 
 
 class Regrouper:
@@ -64,12 +66,15 @@ class Regrouper:
         self._table = np.zeros(0, np.int64)
 
     def records(self, data: bytes) -> list[bytes]:
-        """The records of `data`, which are whole, each as `[SIGNS,{LAYERS}]`; one that is not as usual as it is."""
+        """The records of `data`, which are whole, each as `[SIGNS,{LAYERS}]`; one that is not as usual as it is.
+
+        If a packet has more than one IP header, `[SIGNS,{LAYERS},[NAMES]]` with the names of its layers in their order.
+        """
         lines = data.count(b"\n") + 1
         if lines > len(self._lines):
             self._lines = np.zeros((lines, COLUMNS), np.int64)
             self._table = np.zeros(1 << (2 * lines).bit_length(), np.int64)
-        out, ends = np.empty(len(data) + lines, np.uint8), np.empty(lines, np.int64)
+        out, ends = np.empty(2 * len(data) + lines, np.uint8), np.empty(lines, np.int64)
         octets = np.frombuffer(data, np.uint8)
         work = Work(octets, self._signs, self._unread, out, self._lines, self._table, self._pending)
         places = [0, *ends[: _regroup(work, ends)].tolist()]
@@ -87,7 +92,8 @@ def _regroup(work: Work, ends: NDArray[np.int64]) -> int:
     """Write the records of `data` to `out`, and where each ends to `ends`; return how many they are.
 
     A layer that tshark filters is 0. Each row of `signs` is the hash of a key and that of a value or 0 for any: bit n
-    of SIGNS says whether the record has such a line. `out` takes as many bytes as `data`, and one for each record.
+    of SIGNS says whether the record has such a line. `out` takes twice as many bytes as `data`, for the
+    names, and one for each record.
     """
     data, out = work.data, work.out
     place, written, records = 0, 0, 0
@@ -118,7 +124,7 @@ def _whole(data: Any, begin: int) -> int:
 
 @bare_inner
 def _write(work: Any, to: int, layers: int, found: int) -> int:
-    """Write `[FOUND,{LAYERS}]`; return where it ends, -1 where there is no room for what is pending."""
+    """Write `[FOUND,{LAYERS}]`, or with names; return where it ends, -1 where there is no room for what is pending."""
     out, pending = work.out, work.pending
     to = _put(out, to, LIST)
     if found >= 10:
@@ -139,6 +145,27 @@ def _write(work: Any, to: int, layers: int, found: int) -> int:
             to, top = _write_trees(work, to, top, line)
         else:
             to, top = _write_item(work, to, top, what, line)
+    return _put(out, _write_names(work, to, layers), LIST_END)
+
+
+@bare_inner
+def _write_names(work: Any, to: int, layers: int) -> int:
+    """Write the keys of all layers in their order, each as often as it is there, if more than one is an IP header."""
+    lines, out, headers = work.lines, work.out, 0
+    line = lines[layers, FIRST]
+    while line >= 0:
+        if lines[line, HASH] == _IP or lines[line, HASH] == _IPV6:
+            headers += 1
+        line = lines[line, NEXT]
+    if headers < 2:
+        return to
+    to = _put(out, _put(out, to, COMMA), LIST)
+    line = lines[layers, FIRST]
+    while line >= 0:
+        if out[to - 1] != LIST:
+            to = _put(out, to, COMMA)
+        to = _copy(work.data, out, to, lines[line, KEY], lines[line, KEY_END])
+        line = lines[line, NEXT]
     return _put(out, to, LIST_END)
 
 

@@ -52,7 +52,8 @@ _PLUGINS = ("opcua.so", "profinet.so")
 _SCRIPTS = ("recognise.lua", "streams.lua")
 
 PREFERENCES = {
-    "tcp.reassemble_out_of_order": "TRUE",
+    "tcp.reassemble_out_of_order": "FALSE",  # it would wait for ever for what is lost; `ordering` puts in order
+    "tcp.analyze_sequence_numbers": "FALSE",  # what comes again was left out; the engine counts it
     "ip.defragment": "TRUE",
 }
 

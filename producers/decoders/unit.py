@@ -14,7 +14,8 @@ class Place(NamedTuple):
     `flow` is None where the packet carries no IP. `length` is the transport's payload in bytes. `sequence` and
     `acknowledgement` are TCP's numbers as on the wire, modulo 2**32 (RFC 9293, section 3.4); -1 where there is no TCP.
     `hole`: bytes of this direction just before this packet are lost. `message` is the payload of what DNS or its
-    relatives may be in, as captured; empty elsewhere, and outside of the process that decodes.
+    relatives may be in, as captured; empty elsewhere, and outside of the process that decodes. `depth` is how many IP
+    headers stand in each other up to the flow's own; 0 where there is no flow, -1 where nobody asks.
     """
 
     frame: int
@@ -28,6 +29,7 @@ class Place(NamedTuple):
     acknowledgement: int = -1
     hole: bool = False
     message: bytes = b""
+    depth: int = -1
 
 
 class Role(Enum):

@@ -47,8 +47,9 @@ class Flow:
     first. `history` has the letters of Zeek's conn.log. What is seen of one flow's packet before it is over
     (`Batch.flow`) has its identity (all up to `tunnel`) and may lack the rest.
 
-    `retransmits`, `out_of_order`, `zero_windows` count TCP segments of both sides, `missed_bytes` payload that
-    was never seen though what follows it was; `handshake_ns` is the time from SYN to the ACK of the SYN-ACK, None
+    `retransmits`, `out_of_order`, `zero_windows` count TCP segments of both sides, `source_missed_bytes` and
+    `destination_missed_bytes` payload of each side that was never seen though what follows it was;
+    `handshake_ns` is the time from SYN to the ACK of the SYN-ACK, None
     where it was not seen; `source_ttl` and `destination_ttl` are the first TTL or hop limit of each side, 0 where it
     sent nothing, and `source_flags` and `destination_flags` all TCP flags of each side together.
     """
@@ -79,7 +80,8 @@ class Flow:
     retransmits: int = 0
     out_of_order: int = 0
     zero_windows: int = 0
-    missed_bytes: int = 0
+    source_missed_bytes: int = 0
+    destination_missed_bytes: int = 0
     handshake_ns: int | None = None
     source_ttl: int = 0
     destination_ttl: int = 0
@@ -92,6 +94,11 @@ class Flow:
     def begun(self) -> bool:
         """Whether the connection was seen from its begin: its first packet is a SYN or a SYN-ACK."""
         return self.history.lstrip("^")[:1] in _BEGINS
+
+    @property
+    def missed_bytes(self) -> int:
+        """Payload of both sides that was never seen though what follows it was."""
+        return self.source_missed_bytes + self.destination_missed_bytes
 
 
 class FlowRecord(NamedTuple):

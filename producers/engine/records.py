@@ -57,10 +57,10 @@ def _flow(row: tuple[Any, ...], interfaces: list[str]) -> Flow:
     (
         source_high, source_low, destination_high, destination_low, source_port, destination_port, protocol,
         version, ported, uid, end_ns, source_packets, destination_packets, source_bytes, destination_bytes,
-        source_flags, destination_flags, source_ttl, destination_ttl, handshake_ns, missed_bytes,
-        retransmits, out_of_order, zero_windows, ordinal, start_ns, history, source_mac, destination_mac,
-        outer_source_high, outer_source_low, outer_destination_high, outer_destination_low, *vlans, tags,
-        tunnel, outer_version, end_reason, interface,
+        source_flags, destination_flags, source_ttl, destination_ttl, handshake_ns, source_missed,
+        destination_missed, retransmits, out_of_order, zero_windows, ordinal, start_ns, history, source_mac,
+        destination_mac, outer_source_high, outer_source_low, outer_destination_high, outer_destination_low,
+        *vlans, tags, tunnel, outer_version, end_reason, interface,
     ) = row
     # fmt: on
     source, source_ip = address(version, source_high, source_low)
@@ -102,7 +102,8 @@ def _flow(row: tuple[Any, ...], interfaces: list[str]) -> Flow:
         retransmits=retransmits,
         out_of_order=out_of_order,
         zero_windows=zero_windows,
-        missed_bytes=missed_bytes,
+        source_missed_bytes=source_missed,
+        destination_missed_bytes=destination_missed,
         handshake_ns=handshake_ns if handshake_ns >= 0 else None,
         source_ttl=source_ttl,
         destination_ttl=destination_ttl,

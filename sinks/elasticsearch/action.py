@@ -13,6 +13,8 @@ from sinks.base import Result, rejected
 NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_]{0,62}")
 # A longer _id makes Elasticsearch refuse the whole bulk request.
 ID_BYTES = 512
+# How our events begin, up to the first field of `event`, so that one more can be put before it.
+_BEGINNING = re.compile(rb'\{"@timestamp":"[^"\\]*","ecs":\{"version":"[^"\\]*"\},"event":\{(?=")')
 
 
 class Action(NamedTuple):
@@ -22,10 +24,11 @@ class Action(NamedTuple):
     data_stream: str
 
 
-def action(value: bytes | None, namespace: str) -> Action | Result:
-    """The create action of an event of `namespace`; the value's bytes go in as they are.
+def action(value: bytes | None, namespace: str, ingested: str) -> Action | Result:
+    """The create action of an event of `namespace`, with `event.ingested`; else the value's bytes go in as they are.
 
-    A value with newlines between its tokens is written anew, for a bulk request is split at newlines.
+    A value that does not begin as our events do, or has newlines between its tokens (a bulk request is split at
+    newlines), is written anew.
     """
     if not value:
         return rejected("empty", "the message has no value")
@@ -37,9 +40,18 @@ def action(value: bytes | None, namespace: str) -> Action | Result:
     if isinstance(found, Result):
         return found
     data_stream, event_id = found
-    document = orjson.dumps(event) if b"\n" in value or b"\r" in value else value
+    document = _ingested(value, event, ingested)
     head = orjson.dumps({"create": {"_index": data_stream, "_id": event_id}})
     return Action(b"%b\n%b\n" % (head, document), data_stream)
+
+
+def _ingested(value: bytes, event: dict[str, Any], ingested: str) -> bytes:
+    """The document, whose event.ingested is when it was sent."""
+    begins = _BEGINNING.match(value)
+    if begins is None or "ingested" in event["event"] or b"\n" in value or b"\r" in value:
+        event["event"]["ingested"] = ingested
+        return orjson.dumps(event)
+    return b'%b"ingested":"%b",%b' % (begins[0], ingested.encode(), value[begins.end() :])
 
 
 def _target(event: object, namespace: str) -> tuple[str, str] | Result:

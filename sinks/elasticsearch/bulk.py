@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from runtime.errors import DestinationError
@@ -50,11 +51,11 @@ class ElasticsearchDestination:
         """Return when the server answers and has our templates; without them it would make wrong indices."""
         self._dialect = detect_dialect(self._client)
         if self._install:
-            names = install(self._client, self._dialect)
+            names = install(self._client, self._dialect, self._namespace)
             if names:
                 log.info("%s: %d templates installed (%s)", self._client.urls, len(names), self._dialect)
         else:
-            missing = outdated(self._client, self._dialect)
+            missing = outdated(self._client, self._dialect, self._namespace)
             if missing:
                 raise DestinationError(
                     f"Elasticsearch at {self._client.urls}: missing or old templates: {', '.join(missing)}",
@@ -68,7 +69,8 @@ class ElasticsearchDestination:
             return []
         if not self._ready:
             self.check()
-        made = [action(message.value, self._namespace) for message in batch]
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        made = [action(message.value, self._namespace, now) for message in batch]
         actions = [item for item in made if isinstance(item, Action)]
         results = self._create(actions) if actions else iter(())
         return [next(results) if isinstance(item, Action) else item for item in made]

@@ -45,7 +45,8 @@ def alert_event(rule: Rule, event: Event, created_ns: int) -> Event:
         str(get(event, "data_stream.namespace") or "default"),
         Times(time_ns, start_ns, end_ns, created_ns),
     )
-    alert["event"] |= {"severity": SEVERITY[rule.level], "reason": reason(rule, event)}
+    alert["message"] = reason(rule, event)
+    alert["event"] |= {"severity": SEVERITY[rule.level], "reason": alert["message"]}
     if "outcome" in facts:
         alert["event"]["outcome"] = facts["outcome"]
     alert["rule"] = _rule_fields(rule)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.events import NANOSECONDS, Event, Times, event_id, new_event, put, timestamp
+from schemas.events import NANOSECONDS, Event, Times, event_id, new_event, put, sensor_fields, timestamp
 from schemas.model import fields_of
 from streams.core.statistics import Group, Statistic
 
@@ -154,7 +154,10 @@ def _envelope(  # noqa: PLR0913, PLR0917  # called here only
         namespace,
         Times(start_ns, start_ns, end_ns, created_ns),
     )
-    event["observer"] = {"name": observer, "type": "network-sensor"}
+    event |= {name: {**said} for name, said in sensor_fields(observer).items()}
+    event["message"] = " ".join(
+        [statistic.name, *(f"{name}={value}" for name, value in zip(statistic.groups, group, strict=True))]
+    )
     event["netflight"] = {
         "window": {
             "start": timestamp(start_ns),

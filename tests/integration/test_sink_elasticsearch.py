@@ -203,16 +203,17 @@ def test_second_sink_takes_over_partitions_without_losing_any(
 def test_templates_are_installed_once_and_repaired(settings: Settings) -> None:
     client = Client(settings.elasticsearch)
     dialect = detect_dialect(client)
-    install(client, dialect)
-    assert outdated(client, dialect) == []
-    assert install(client, dialect) == []
+    namespace = settings.namespace
+    install(client, dialect, namespace)
+    assert outdated(client, dialect, namespace) == []
+    assert install(client, dialect, namespace) == []
     name = index_template_name(datasets()["arp"])
-    body = {**index_templates(dialect)[name], "_meta": {"fingerprint": "old"}}
+    body = {**index_templates(dialect, [namespace])[name], "_meta": {"fingerprint": "old"}}
     assert client.request("PUT", f"/_index_template/{name}", body).status == 200
     careful = ElasticsearchDestination(settings, install_templates=False)
     with pytest.raises(DestinationError, match=f"{name}.*schemas install"):
         careful.check()
-    assert install(client, dialect) == [name]
+    assert install(client, dialect, namespace) == [name]
     careful.check()
     careful.close()
     client.close()
@@ -221,17 +222,107 @@ def test_templates_are_installed_once_and_repaired(settings: Settings) -> None:
 def test_new_fields_can_be_searched_in_data_streams_that_are_there_already(settings: Settings) -> None:
     client = Client(settings.elasticsearch)
     dialect = detect_dialect(client)
-    install(client, dialect)
+    install(client, dialect, settings.namespace)
     name, stream = index_template_name(datasets()["arp"]), f"logs-network_traffic.arp-{settings.namespace}"
-    old = copy.deepcopy(index_templates(dialect)[name])
+    old = copy.deepcopy(index_templates(dialect, [settings.namespace])[name])
     del old["template"]["mappings"]["properties"]["netflight"]
     old["_meta"]["fingerprint"] = "old"
     assert client.request("PUT", f"/_index_template/{name}", old).status == 200
     line = b'{"create":{}}\n' + orjson.dumps(sample("arp", settings.namespace)) + b"\n"
     assert client.request("POST", f"/{stream}/_bulk", line).body["errors"] is False
     assert "answered" not in json.dumps(client.request("GET", f"/{stream}/_mapping").body)
-    assert install(client, dialect) == [name]
+    assert install(client, dialect, settings.namespace) == [name]
     assert "answered" in json.dumps(client.request("GET", f"/{stream}/_mapping").body)
+    client.close()
+
+
+def test_templates_take_in_each_namespace_installed_and_no_stream_of_others(settings: Settings) -> None:
+    client = Client(settings.elasticsearch)
+    dialect = detect_dialect(client)
+    other = f"{settings.namespace}_b"
+    for namespace in (settings.namespace, other):
+        install(client, dialect, namespace)
+    assert outdated(client, dialect, settings.namespace) == outdated(client, dialect, other) == []
+    name = index_template_name(datasets()["dns"])
+    found = client.request("GET", f"/_index_template/{name}").body["index_templates"][0]["index_template"]
+    patterns = found["index_patterns"]
+    assert {f"logs-network_traffic.dns-{each}" for each in (settings.namespace, other)} <= set(patterns)
+    assert not [pattern for pattern in patterns if "*" in pattern]
+    client.close()
+
+
+def test_streams_of_elastic_agent_are_not_taken_over(settings: Settings) -> None:
+    client = Client(settings.elasticsearch)
+    dialect = detect_dialect(client)
+    theirs = {"index_patterns": ["logs-network_traffic.pgsql-*"], "priority": 200, "data_stream": {}}
+    path, default = "/_index_template/logs-network_traffic.pgsql", "default"
+    ours = f"/_index_template/{index_template_name(datasets()['dns'])}"
+    install(client, dialect, settings.namespace)
+    before = client.request("GET", ours).body["index_templates"][0]["index_template"]
+    assert client.request("PUT", path, theirs).status == 200
+    try:
+        # one that was installed before their integration came is old, too, as far as the namespace goes
+        without = [name for name in before["index_patterns"] if not name.endswith("-default")]
+        assert client.request("PUT", ours, {**before, "index_patterns": without}).status == 200
+        with pytest.raises(
+            DestinationError, match=r"logs-network_traffic\.pgsql.*'default'.*NETFLIGHT_NAMESPACE"
+        ):
+            install(client, dialect, default)
+        assert install(client, dialect, f"{settings.namespace}_c")
+        simulated = client.request(
+            "POST", "/_index_template/_simulate_index/logs-network_traffic.pgsql-someone"
+        )
+        assert "netflight" not in json.dumps(simulated.body["template"].get("mappings", {}))
+    finally:
+        assert client.request("DELETE", path).status == 200
+        install(client, dialect, default)
+        client.close()
+
+
+def test_both_spellings_of_the_integration_find_a_document_that_says_who_made_it_and_when_it_came(
+    settings: Settings,
+) -> None:
+    names = ("dns", "dhcpv4", "mysql", "redis", "sip", "flow", "alerts", "traffic_by_host")
+    every = datasets()
+    publish_each(settings, [(every[name].topic, sample(name, settings.namespace)) for name in names])
+    assert run(settings)["indexed"] == len(names)
+    client = Client(settings.elasticsearch)
+    asked = {
+        "dns": [
+            "method",
+            "resource",
+            "status",
+            "type",
+            "network_traffic.dns.answers_count",
+            "dns.answers_count",
+        ],
+        "dhcpv4": ["dhcpv4.option.message_type", "network_traffic.dhcpv4.option.message_type"],
+        "mysql": [
+            "mysql.insert_id",
+            "network_traffic.mysql.insert_id",
+            "query",
+            "network_traffic.mysql.query",
+        ],
+        "redis": ["redis.query", "network_traffic.redis.query", "network_traffic.redis.method"],
+        "sip": ["sip.method", "network_traffic.sip.method", "method"],
+    }
+    for name in names:
+        dataset = every[name]
+        stream = dataset.data_stream(settings.namespace)
+        client.request("POST", f"/{stream}/_refresh")
+        source = client.request("GET", f"/{stream}/_search").body["hits"]["hits"][0]["_source"]
+        assert source["agent"]["id"]
+        assert source["agent"]["type"] == "netflight"
+        assert source["host"]["name"]
+        assert {"vendor", "product", "version"} <= source["observer"].keys()
+        assert source["event"]["ingested"] > "2026-01-01"
+        for field in (*asked.get(name, ()), "message", "event.ingested", "agent.id", "host.name"):
+            query = {"query": {"exists": {"field": field}}}
+            assert client.request("POST", f"/{stream}/_search", query).body["hits"]["total"]["value"] == 1, (
+                field
+            )
+        words = {"query": {"match": {"message": source["message"].split()[0].lower()}}}
+        assert client.request("POST", f"/{stream}/_search", words).body["hits"]["total"]["value"] == 1
     client.close()
 
 

@@ -33,6 +33,24 @@ def test_an_error_is_told_and_a_warning_is_not() -> None:
     assert units("anomaly", warning, place(flow()), "_ws.expert") == []
 
 
+@pytest.mark.parametrize(
+    ("layer", "message", "group", "kept"),
+    [
+        ("ssh", "Invalid key length: 1190", 150_994_944, False),
+        ("ssh", "Malformed Packet (Exception occurred)", 117_440_512, False),
+        ("image-gif", "Malformed Packet (Exception occurred)", 117_440_512, False),
+        ("kafka", "Malformed Packet (Exception occurred)", 117_440_512, False),
+        ("irc", "Prefix missing ending <space>", 117_440_512, False),
+        ("igmp", "Bad checksum [should be 0x0e9a]", 16_777_216, False),
+        ("dns", "Malformed Packet (Exception occurred)", 117_440_512, True),
+        ("tls", "Vector length 5 is too large", 150_994_944, True),
+    ],
+)
+def test_what_tshark_misreads_is_no_anomaly(layer: str, message: str, group: int, kept: bool) -> None:  # noqa: FBT001  # a case
+    item = {**EXPERT, "_ws.expert.message": message, "_ws.expert.group": str(group), LAYER: layer}
+    assert bool(units("anomaly", item, place(flow()), "_ws.expert")) == kept
+
+
 @given(
     st.dictionaries(
         st.sampled_from([*EXPERT, LAYER]), st.sampled_from(["", "x", "-1", "9" * 30, ["8388608"]])
@@ -77,8 +95,8 @@ def test_a_flow_has_so_many_events_of_a_message_and_one_for_the_rest() -> None:
         ({"retransmits": 20}, [20]),
         ({"retransmits": 20, "source_packets": 401}, []),
         ({"zero_windows": 5, "out_of_order": 30}, [30, 5]),
-        ({"missed_bytes": 1 << 16, "source_bytes": 1 << 20}, [1 << 16]),
-        ({"missed_bytes": 1 << 16, "source_bytes": 1 << 22}, []),
+        ({"source_missed_bytes": 1 << 16, "source_bytes": 1 << 20}, [1 << 16]),
+        ({"source_missed_bytes": 1 << 16, "source_bytes": 1 << 22}, []),
     ],
 )
 def test_trouble_begins_at_its_thresholds(counters: dict[str, int], wanted: list[int]) -> None:

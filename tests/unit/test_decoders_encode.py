@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.decoders.encode import MAX_LINKTYPE, Interfaces, portion
+from producers.decoders.ordering import Chosen
 from producers.decoders.places import places_of
 from producers.engine.kernel.layout import FACTS, Fragment
 from producers.sources.packet import Block, RawPacket, block_of
@@ -27,7 +28,8 @@ def sent(block: Block, facts: np.ndarray, chosen: list[int]) -> list[RawPacket]:
     indexes = np.array(chosen, dtype=np.int64)
     numbers, new = Interfaces().number(block)
     batch: Any = SimpleNamespace(block=block, facts=facts, flow=lambda _index: None)
-    encoded = portion(batch, indexes, places_of(batch, indexes), numbers)
+    chosen = Chosen(batch, indexes, indexes + block.first_frame, np.zeros(len(indexes), np.bool_), indexes)
+    encoded = portion(batch, indexes, places_of(chosen), numbers)
     assert [encoded.frame(n) for n in range(len(chosen))] == [block.first_frame + index for index in chosen]
     return read(preamble() + new + bytes(encoded.data))
 

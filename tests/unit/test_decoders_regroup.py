@@ -91,7 +91,15 @@ def test_a_filtered_layer_is_nothing_but_its_name() -> None:
         ("dns", None, [("filtered", "x", None), ("dns.id", "1", None)]),
     ]
     (record,) = Splitter().push(output(tree))
-    assert record == b'[0,{"ip":[0,0],"dns":{"filtered":"x","dns.id":"1"}}]'
+    assert record == b'[0,{"ip":[0,0],"dns":{"filtered":"x","dns.id":"1"}},["ip","ip","dns"]]'
+
+
+def test_the_names_of_all_layers_are_there_if_there_are_several_ip_headers() -> None:
+    inner = [("ip", None, []), ("a" * 400, "1", None), ("dns", None, [("dns.id", "1", None)])]
+    for outer, named in ((["eth"], False), (["eth", "ipv6", "gre"], True), (["ip", "ip"], True)):
+        tree: Members = [*((name, None, [("filtered", name, None)]) for name in outer), *inner]
+        (record,) = Splitter().push(output(tree))
+        assert layers(record)[2] == ([name for name, _, _ in tree] if named else None)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_what_is_not_built_as_tshark_builds_is_read_all_the_same() -> None:
     for data in (list_of_texts, output(deep)):
         (record,) = Splitter(["tls"]).push(data)
         assert record.startswith(b"{")
-        signs, found = layers(record)
+        signs, found, _ = layers(record)
         assert signs == -1
         assert found is not None
     assert layers(Splitter().push(list_of_texts)[0])[1] == {"a": ["1", "2"], "b": ["3", "4"]}

@@ -121,7 +121,7 @@ def connection() -> Tracker:
     return tracker_for(decoder_for(datasets()["ssh"]))
 
 
-def part(on: Flow, time_ns: int, *, initiator: bool, **part_: str) -> Unit:
+def part(on: Flow, time_ns: int, *, initiator: bool, **part_: str | int) -> Unit:
     place = Place(next(FRAMES), time_ns, on, initiator, 10, "", "")
     side = "client" if initiator else "server"
     fields = {f"netflight.ssh.{side}.software": part_["banner"]} if "banner" in part_ else {}
@@ -139,12 +139,16 @@ def test_a_connection_is_told_once_when_both_sides_have_told_all(connection: Tra
         part(on, 0, initiator=True, banner="SSH-2.0-a"),
         part(on, 1, initiator=False, banner="SSH-2.0-b"),
         part(on, 2, initiator=True, newkeys="1"),
+        part(on, 3, initiator=False, newkeys="1"),
+        part(on, 4, initiator=True, size=44, sequence=0),
+        part(on, 5, initiator=False, size=44, sequence=0),
+        part(on, 6, initiator=True, size=60, sequence=44),
     ]
     assert [t for u in units for t in connection.add(u)] == []
-    told: list[Transaction] = list(connection.add(part(on, 3, initiator=False, newkeys="1")))
+    told: list[Transaction] = list(connection.add(part(on, 7, initiator=False, size=28, sequence=44)))
     assert len(told) == 1
-    assert len(told[0].parts) == 4
-    assert list(connection.add(part(on, 4, initiator=True, banner="SSH-2.0-late"))) == []
+    assert len(told[0].parts) == 8
+    assert list(connection.add(part(on, 8, initiator=True, banner="SSH-2.0-late"))) == []
     assert list(connection.end(on)) == []
 
 
@@ -153,8 +157,8 @@ def test_a_connection_is_told_when_its_flow_ends_or_time_is_up(connection: Track
     list(connection.add(part(first, 0, initiator=True, banner="SSH-2.0-a")))
     assert len(list(connection.end(first))) == 1
     list(connection.add(part(second, 0, initiator=True, banner="SSH-2.0-a")))
-    assert list(connection.expire(15 * NANOSECONDS)) == []
-    assert len(list(connection.expire(15 * NANOSECONDS + 1))) == 1
+    assert list(connection.expire(120 * NANOSECONDS)) == []
+    assert len(list(connection.expire(120 * NANOSECONDS + 1))) == 1
 
 
 def test_what_repeats_is_kept_once(connection: Tracker) -> None:

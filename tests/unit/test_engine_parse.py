@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from producers.engine.keys import split
 from producers.engine.model import FlowRecord, Tunnel
-from producers.engine.twin.links import LINKS, Trace
+from producers.engine.twin.links import LINKS
+from producers.engine.twin.network import Trace
 from producers.engine.twin.parse import MALFORMED, NOT_IP, parse, trace
+from producers.engine.twin.tunnels import UDP_PORTS
 from producers.sources.packet import RawPacket
 from tests.engines import Both, final
 from tests.packets import address, ethernet, ip, raw, tcp, udp
@@ -71,6 +73,39 @@ FRAMES = {
     "prism": (119, b"\x44\0\0\0\x90\0\0\0" + bytes(136) + WIFI + SNAP4),
     "avs": (119, b"\x80\x21\x10\x01\0\0\0\x40" + bytes(56) + WIFI + SNAP4),
     "ppi": (192, b"\0\0\x08\0\x69\0\0\0" + WIFI + SNAP4),
+    "null, ppp": (0, b"\xff\x03\0\x21" + INNER4),
+    "atm, llc": (100, SNAP4),
+    "atm, sunos": (11, SNAP4),
+    "classical ip over atm": (106, INNER4),
+    "classical ip over atm, linux": (19, INNER4),
+    "classical ip over atm, bsd": (16, INNER6),
+    "classical ip over atm, nt": (18, INNER4),
+    "pf": (117, b"\x3d\x02" + bytes(62) + INNER4),
+    "pf, ipv6 of openbsd": (117, b"\x64\x18" + bytes(98) + INNER6),
+    "pf, old": (17, b"\0\0\0\2" + bytes(24) + INNER4),
+    "enc": (109, b"\2\0\0\0" + bytes(8) + INNER4),
+    "hdlc with direction": (112, b"\x8f\0\x86\xdd" + INNER6),
+    "ppp with direction": (204, b"\1\xff\x03\0\x57" + INNER6),
+    "fibre channel": (122, bytes(16) + SNAP4),
+    "firewire": (138, bytes(16) + b"\x08\0" + INNER4),
+    "avs, its own number": (163, b"\x80\x21\x10\x01\0\0\0\x40" + bytes(56) + WIFI + SNAP4),
+    "fabricpath": (1, ethernet(b"\x04\x01" + ethernet(pack(">HH", 7, 0x0800) + INNER4, 0x8100), 0x8903)),
+    "trill": (1, ethernet(b"\0\x40" + bytes(4 + 4) + ethernet(INNER4), 0x22F3)),
+    "hsr": (1, ethernet(bytes(4) + b"\x08\0" + INNER4, 0x892F)),
+    "802.1cb": (1, ethernet(bytes(4) + b"\x86\xdd" + INNER6, 0xF1C1)),
+    "macsec, not encrypted": (1, ethernet(b"\x20" + bytes(13) + b"\x08\0" + INNER4, 0x88E5)),
+    "jumbo llc": (1, ethernet(SNAP4, 0x8870)),
+    "802.11 of centrino": (1, ethernet(WIFI + SNAP4, 0x2452)),
+    "service header twice": (
+        1,
+        ethernet(b"\x0f\xc6\x01\x04" + bytes(20) + b"\x0f\xc2\x02\x01" + bytes(4) + INNER4, 0x894F),
+    ),
+    "mpls, associated channel": (1, ethernet(b"\0\x01\x01\xff\x10\0\0\x21" + INNER4, 0x8847)),
+    "mpls, pseudowire with a length": (1, ethernet(b"\0\x01\x01\xff\0\x2a\0\1" + ethernet(INNER4), 0x8847)),
+    "mpls, pseudowire to an address of zeros": (
+        1,
+        ethernet(b"\0\x01\x01\xff" + bytes(2) + ethernet(INNER4)[2:], 0x8847),
+    ),
     "nflog": (239, b"\x02\0\0\0\x05\0\x0a\0x\0\0\0" + pack("<HH", len(INNER4) + 4, 9) + INNER4),
 }
 
@@ -114,6 +149,15 @@ TUNNELS = {
         gre(0x3081, 0x880B, bytes(12), b"\xff\x03\0\x21" + INNER4),
         gre(0, 0x8847, b"", b"\0\x01\x01\xff" + INNER4),
         gre(0, 0x883E, bytes(4), INNER4),
+        gre(0, 0x6400, b"", ETHER4),
+        gre(0, 0x6559, b"", b"\x18\x41\x03\xcc" + INNER4),
+        gre(0, 0x880B, b"", b"\xff\x03\0\x21" + INNER4),
+        gre(0, 0x894F, b"", b"\x0f\xc2\x02\x02" + bytes(4) + INNER6),
+        gre(0x1000, 0x88BE, bytes(4) + b"\x20" + bytes(11), ETHER4),
+        gre(0x4000, 0x0800, bytes(4) + b"\x08\0\0\x04" + bytes(4) + bytes(4), INNER4),
+        gre(0, 0x8200, b"", b"\x88\x01" + WIFI[2:] + b"\0\0" + SNAP4),
+        gre(0, 0x8210, b"", b"\x88\x02" + WIFI[2:] + b"\x80\0" + bytes(14) + SNAP4),
+        over_udp(4754, pack(">HH", 0x2000, 0x0800) + bytes(4) + INNER4),
     ],
     "ipip": [
         ip(*OUTER, 4, INNER4),
@@ -125,6 +169,10 @@ TUNNELS = {
     "mpls": [ip(*OUTER, 137, b"\0\x01\x01\xff" + INNER4)],
     "vxlan": [
         over_udp(4789, b"\x08" + bytes(7) + ETHER4),
+        over_udp(4789, b"\x88\x48\x12\x34" + bytes(4) + ETHER4),
+        over_udp(8472, b"\xff" + bytes(7) + ethernet(pack(">HH", 7, 0x0800) + INNER4, 0x8100)),
+        over_udp(4790, b"\x0c\0\0\x04" + bytes(4) + b"\x0f\xc2\x02\x03" + bytes(4) + ETHER4),
+        over_udp(4790, b"\x0c\0\0\x05" + bytes(4) + b"\0\x01\x01\xff" + INNER4),
         over_udp(4790, b"\x0c\0\0\x01" + bytes(4) + INNER4),
         over_udp(4790, b"\x0c\0\0\x03" + bytes(4) + ETHER4),
     ],
@@ -134,12 +182,33 @@ TUNNELS = {
     ],
     "gtp": [
         over_udp(2152, b"\x30\xff" + bytes(6) + INNER4),
+        over_udp(2123, b"\x32\xff" + bytes(10) + INNER6),
+        over_udp(3386, b"\x1e\xff" + bytes(18) + INNER4),
         over_udp(2152, b"\x34\xff" + bytes(9) + b"\x85\x01\0\0\0" + INNER4),
     ],
     "teredo": [
         over_udp(3544, INNER6),
         over_udp(3544, b"\0\x01\0\0" + bytes(9) + b"\0\0" + bytes(6) + INNER6),
     ],
+    "l2tp": [
+        over_udp(1701, b"\x00\x02\0\x07\0\x09\xff\x03\0\x21" + INNER4),
+        over_udp(1701, b"\x4a\x02" + bytes(10) + b"\0\x02\0\0\0\x21" + INNER4),
+    ],
+    "lisp": [
+        over_udp(4341, b"\xc0" + bytes(7) + INNER4),
+        over_udp(4342, b"\x80\0\0\0" + INNER4),
+    ],
+    "capwap": [
+        over_udp(5247, b"\0\x10\0\0" + bytes(4) + ETHER4),
+        over_udp(5247, b"\0\x20\x03\x10" + bytes(12) + b"\x01\x88" + WIFI[2:] + b"\0\0" + SNAP4),
+        over_udp(5247, b"\0\x10\x43\0" + bytes(4) + WIFI + SNAP4),
+    ],
+    "tzsp": [
+        over_udp(37008, b"\1\0\0\1\0\x0a\1\5\1" + ETHER4),
+        over_udp(37008, b"\1\1\0\x12\1" + WIFI + SNAP4),
+    ],
+    "pim": [ip(*OUTER, 103, b"\x21\0\0\0" + bytes(4) + INNER4)],
+    "ethernet": [ip("2001:db8::a", "2001:db8::b", 143, ETHER4)],
     "ayiya": [over_udp(5072, b"\x41\x50\x01\x29" + bytes(4 + 16 + 20) + INNER6)],
 }
 
@@ -166,7 +235,15 @@ def test_nested_tunnels_name_the_outermost() -> None:
     [
         gre(0, 0x0800, b"", b"\x45 too short"),
         gre(0, 0x2001, b"", INNER4),
-        gre(0x4000, 0x0800, b"", INNER4),
+        gre(0x4000, 0x0800, bytes(4) + b"\x08\0\0\xff" + bytes(4), INNER4),
+        over_udp(1701, b"\xc8\x02\0\x0c" + bytes(8)),
+        over_udp(1701, b"\0\x03\0\0" + bytes(4) + INNER4),
+        over_udp(5247, b"\1\x10\0\0" + bytes(4) + ETHER4),
+        over_udp(5247, b"\0\x10\0\x80" + bytes(4) + ETHER4),
+        over_udp(2123, b"\x48\x20" + bytes(10) + INNER4),
+        over_udp(2152, b"\x32\xfe" + bytes(10) + INNER4),
+        over_udp(37008, b"\1\4\0\1\1" + ETHER4),
+        ip(*OUTER, 103, b"\x21\0\0\0\x40" + bytes(3) + INNER4),
         ip(*OUTER, 4, b""),
         over_udp(4789, b"\x08" + bytes(7) + ethernet(b"arp", 0x0806)),
         over_udp(4789, b"no vxlan"),
@@ -282,12 +359,12 @@ def test_tunnels_without_end_are_given_up_at_a_depth() -> None:
 IP_LIKE = st.builds(
     lambda outer, protocol, payload: ethernet(ip(*outer, protocol, payload)),
     st.sampled_from([OUTER, ("2001:db8::1", "2001:db8::2")]),
-    st.sampled_from([0, 1, 4, 6, 17, 41, 43, 44, 47, 51, 58, 60, 97, 132, 137]),
+    st.sampled_from([0, 1, 4, 6, 17, 41, 43, 44, 47, 51, 58, 60, 97, 103, 132, 137, 143]),
     st.binary(max_size=120),
 )
 UDP_LIKE = st.builds(
     lambda port, payload: ethernet(over_udp(port, payload)),
-    st.sampled_from([2152, 3544, 4789, 4790, 5072, 6081]),
+    st.sampled_from(list(UDP_PORTS)),
     st.binary(max_size=120),
 )
 DAMAGED = st.builds(

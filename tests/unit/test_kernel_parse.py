@@ -24,7 +24,8 @@ from producers.engine.keys import split
 from producers.engine.twin import parse as twin
 from producers.engine.twin.fragments import Fragments
 from producers.engine.twin.ip import Segment, segment
-from producers.engine.twin.links import LINKS, Trace
+from producers.engine.twin.links import LINKS
+from producers.engine.twin.network import Trace
 from producers.sources.opening import expand, open_path
 from producers.sources.packet import Block, RawPacket, block_of
 from runtime.settings import cache_dir
@@ -81,16 +82,16 @@ def key(row: Any) -> bytes:
     return bytes((row["protocol"],)) + address(row, "source") + address(row, "destination") + ports
 
 
-def innermost(packet: RawPacket) -> Segment:
-    """The twin's innermost IP packet, from its parts."""
-    found = segment(LINKS[packet.linktype](packet.data, 0, None), packet.data, packet.wire_length)
+def innermost(packet: RawPacket) -> tuple[Segment, int]:
+    """The twin's innermost IP packet, from its parts, and how many there are."""
+    found, depth = segment(LINKS[packet.linktype](packet.data, 0, None), packet.data, packet.wire_length), 1
     assert found is not None
     for _ in range(twin.MAX_NESTING):
         deeper = twin._unwrap(found, packet.data, packet.wire_length)  # noqa: SLF001 - the oracle's one step
         if deeper is None:
             break
-        found = deeper[1]
-    return found
+        found, depth = deeper[1], depth + 1
+    return found, depth
 
 
 def mac(packet: RawPacket, at: int) -> bytes:
@@ -110,11 +111,11 @@ def agree(packet: RawPacket, row: Any, fragments: Fragments, block: list[RawPack
     assert row["vlan"][row["vlans"] :].tolist() == [0] * (4 - row["vlans"])
     if isinstance(parsed, int):
         assert row["kind"] == (Kind.NOT_IP if parsed == twin.NOT_IP else Kind.MALFORMED)
-        assert row["protocol"] == row["version"] == row["ported"] == row["length"] == 0
+        assert row["depth"] == row["protocol"] == row["version"] == row["ported"] == row["length"] == 0
         assert row["transport"] == row["payload"] == -1
         assert row["shard"] == 0 or parsed == twin.MALFORMED
         return
-    inner = innermost(packet)
+    inner, depth = innermost(packet)
     piece = (
         Fragment.NONE
         if inner.fragment is None
@@ -134,6 +135,7 @@ def agree(packet: RawPacket, row: Any, fragments: Fragments, block: list[RawPack
     if piece == Fragment.LATER:
         assert row["transport"] == -1
     else:
+        assert row["depth"] == depth
         assert row["payload"] == inner.payload
         assert 0 <= row["transport"] <= row["payload"]
     outermost = segment(LINKS[packet.linktype](packet.data, 0, None), packet.data, packet.wire_length)

@@ -50,12 +50,31 @@ def spliced(segments: list[Segment], bases: tuple[int, int] = (0, 0), block: int
 
 def shifts(segments: list[Segment]) -> list[tuple[int, int]]:
     """The shift of sequence and acknowledgement of each segment that is handed over."""
-    facts = spliced(segments)
-    return [
-        (int(fact["sequence_shift"]), int(fact["acknowledgement_shift"]))
-        for fact in facts
-        if fact["verdict"] & DECODE
-    ]
+    told: list[tuple[int, int]] = []
+    lowered: dict[bool, int] = {}
+    for segment, fact in zip(segments, spliced(segments), strict=True):
+        own, other = segment.forward != segment.turned, segment.forward == segment.turned
+        if segment.flags & SYN:
+            lowered = {}
+        lowered.setdefault(
+            own, first_shift(segment.sequence - (0 if segment.flags & SYN else 1), segment.uid)
+        )
+        if segment.flags & ACK:
+            lowered.setdefault(other, first_shift(segment.acknowledgement - 1, segment.uid))
+        if fact["verdict"] & DECODE:
+            acknowledgement = int(fact["acknowledgement_shift"])
+            told.append(
+                (
+                    (int(fact["sequence_shift"]) - lowered[own]) % WRAP,
+                    (acknowledgement - lowered[other]) % WRAP if acknowledgement else 0,
+                )
+            )
+    return told
+
+
+def first_shift(sequence: int, uid: int = 1) -> int:
+    """How far a stream is moved that begins at a number."""
+    return (sequence - (uid << 16)) % WRAP
 
 
 def test_nothing_is_shifted_where_nothing_is_skipped() -> None:
@@ -98,10 +117,9 @@ def test_acknowledgements_of_skipped_payload_stand_where_it_was_taken_out() -> N
         Segment(False, 0, 0, True, acknowledgement=50),
     ]
     facts = spliced(segments)
-    assert [int(fact["acknowledgement"] - fact["acknowledgement_shift"]) for fact in facts[[2, 3, 5]]] == [
-        100
-    ] * 3
-    assert int(facts[6]["acknowledgement_shift"]) == 0
+    begin = (1 << 16) + 1
+    stand = [(int(fact["acknowledgement"]) - int(fact["acknowledgement_shift"])) % WRAP for fact in facts]
+    assert [stand[place] - begin for place in (2, 3, 5, 6)] == [100, 100, 100, 50]
 
 
 def test_fin_follows_what_was_handed_over() -> None:
@@ -138,18 +156,58 @@ def test_a_connection_that_goes_on_as_another_flow_goes_on_where_it_was() -> Non
         replace(answered, sequence=1100, uid=3),
     ]
     turned = [replace(segment, forward=not segment.forward, turned=True) for segment in more]
-    told = spliced([*before, asked, answered, *turned], bases=(0, 0))
-    assert [int(fact["sequence_shift"]) for fact in told[-2:]] == [0, 1000]
+    told = shifts([*before, asked, answered, *turned])
+    assert [sequence for sequence, _ in told[-2:]] == [0, 1000]
 
 
 def test_the_late_packet_of_a_stretch_before_goes_back_to_it() -> None:
     segments = [
         Segment(True, 0, 100, True),
         Segment(True, 100, 1000, False),
-        Segment(True, 1100, 10, True),
-        Segment(True, 0, 100, True),
+        Segment(True, 1200, 10, True),
+        Segment(True, 1100, 100, False),
+        Segment(True, 0, 2000, True),
     ]
-    assert shifts(segments)[-1] == (0, 0)
+    assert shifts(segments)[1:] == [(1000, 0), (1000, 0), (0, 0)]
+
+
+def found(segments: list[Segment]) -> list[tuple[int, int]]:
+    """What is missing before each segment that is handed over, and what it acknowledges and did not come."""
+    facts = spliced(segments)
+    return [(int(fact["missing"]), int(fact["unseen"])) for fact in facts if fact["verdict"] & DECODE]
+
+
+def test_what_came_before_is_not_handed_over_again() -> None:
+    segments = [
+        Segment(True, 0, 100, True),
+        Segment(True, 100, 100, True),
+        Segment(True, 0, 100, True),
+        Segment(True, 50, 150, True),
+        Segment(True, 199, 1, True),
+        Segment(True, -100, 50, True),
+        Segment(True, 150, 100, True),
+    ]
+    assert [bool(fact["verdict"] & DECODE) for fact in spliced(segments)] == [
+        *(True, True, False, False, False),
+        *(True, True),  # of before the first, and what is new in part
+    ]
+
+
+def test_holes_are_said_where_they_are_found() -> None:
+    segments = [
+        Segment(True, 0, 100, True),
+        Segment(True, 100, 1000, False),
+        Segment(True, 1300, 50, True),  # 200 of these were not skipped
+        Segment(True, 1100, 200, True),
+        Segment(False, 0, 10, True, acknowledgement=1450, flags=ACK),  # 100 more must have been sent
+        Segment(False, 10, 10, True, acknowledgement=1450, flags=ACK),
+        Segment(True, 1350, 100, True),
+        Segment(True, 1450, 10, True),
+        Segment(False, 20, 10, True, acknowledgement=1461, flags=ACK),  # a FIN
+    ]
+    assert found(segments) == [
+        *((0, 0), (200, 0), (-250, 0), (0, 100), (0, 0), (-100, 0), (0, 0), (0, 0)),
+    ]
 
 
 @st.composite
@@ -175,14 +233,16 @@ BASES = st.tuples(st.integers(WRAP - 5000, WRAP - 1), st.integers(0, WRAP - 1))
 def test_what_is_handed_over_in_order_is_one_stream(
     segments: list[Segment], bases: tuple[int, int], block: int
 ) -> None:
-    handed = [0, 0]
+    handed, lowered = [0, 0], [(1 << 16) + 1, (1 << 16) + 1]
     for segment, fact in zip(segments, spliced(segments, bases, block), strict=True):
         side = 0 if segment.forward else 1
         if segment.decode:
-            assert (int(fact["sequence"]) - int(fact["sequence_shift"]) - bases[side]) % WRAP == handed[side]
+            assert (int(fact["sequence"]) - int(fact["sequence_shift"]) - lowered[side]) % WRAP == handed[
+                side
+            ]
             acknowledged = int(fact["acknowledgement"]) - int(fact["acknowledgement_shift"])
             if handed[1 - side]:
-                assert (acknowledged - bases[1 - side]) % WRAP == handed[1 - side]
+                assert (acknowledged - lowered[1 - side]) % WRAP == handed[1 - side]
             handed[side] += segment.length
 
 
@@ -201,7 +261,7 @@ def test_segments_that_come_late_leave_no_hole(
             segments.insert(min(at + data.draw(st.integers(1, 5)), len(segments)), segments.pop(at))
     facts = spliced(segments, bases)
     for forward in (True, False):
-        base = bases[0 if forward else 1]
+        base = (1 << 16) + 1
         stretches = sorted(
             ((int(fact["sequence"]) - int(fact["sequence_shift"]) - base) % WRAP, int(fact["length"]))
             for fact in facts

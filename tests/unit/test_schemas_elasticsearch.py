@@ -62,7 +62,8 @@ def test_full_dialect_keeps_its_own_types() -> None:
     http = composed("http", Dialect.ELASTICSEARCH)
     assert http["url.path"]["type"] == "wildcard"
     assert http["data_stream.dataset"]["type"] == "constant_keyword"
-    assert composed("http", Dialect.MINIMAL)["url.path"] == {"type": "keyword", "ignore_above": IGNORE_ABOVE}
+    plain = composed("http", Dialect.MINIMAL)["url.path"]
+    assert (plain["type"], plain["ignore_above"]) == ("keyword", IGNORE_ABOVE)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -79,10 +80,45 @@ def test_templates_are_of_data_streams_and_win_over_the_built_in_ones(dialect: D
         body = index_templates(dialect)[index_template_name(dataset)]
         assert body["data_stream"] == {}
         assert body["priority"] == PRIORITY > 200
-        assert body["index_patterns"] == [dataset.data_stream("*")]
+        assert body["index_patterns"] == [dataset.data_stream("default")]
         assert body["template"]["mappings"]["dynamic"] is False
         limit = body["template"]["settings"]["index"]["mapping"]["total_fields"]["limit"]
         assert len(fields_of(dataset)) < limit
+
+
+def test_templates_take_in_the_namespaces_they_are_made_for_and_no_other() -> None:
+    one, two = (index_templates(Dialect.MINIMAL, names) for names in (["b"], ["b", "a", "b"]))
+    for name, body in two.items():
+        stream = one[name]["index_patterns"][0].removesuffix("-b")
+        assert body["index_patterns"] == [f"{stream}-a", f"{stream}-b"]
+        assert body["_meta"] == one[name]["_meta"], "another namespace is no other template"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_alias_names_a_field_that_is_there_and_no_alias_itself(dialect: Dialect) -> None:
+    count = 0
+    for name in datasets():
+        mapped = composed(name, dialect)
+        for field, mapping in mapped.items():
+            if mapping["type"] == "alias":
+                count += 1
+                assert mapped[mapping["path"]]["type"] not in ("alias", "object"), field
+    assert count > 100
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind"),
+    [
+        (Dialect.ELASTICSEARCH, "match_only_text"),
+        (Dialect.MINIMAL, "text"),
+        (Dialect.OPENSEARCH, "match_only_text"),
+    ],
+)
+def test_long_texts_are_searched_by_their_words(dialect: Dialect, kind: str) -> None:
+    http = composed("http", dialect)
+    assert http["message"] == {"type": kind}
+    assert http["url.full"]["fields"] == {"text": {"type": kind}}
+    assert http["user_agent.original"]["fields"] == {"text": {"type": kind}}
 
 
 def test_no_two_templates_match_the_same_data_stream() -> None:
@@ -95,7 +131,8 @@ def test_a_field_has_one_type_in_all_datasets() -> None:
     types: dict[str, set[FieldType]] = {}
     for dataset in datasets().values():
         for field, spec in fields_of(dataset).items():
-            types.setdefault(field, set()).add(spec.type)
+            known = fields_of(dataset)
+            types.setdefault(field, set()).add(known[spec.path].type if spec.path else spec.type)
     assert {field: found for field, found in types.items() if len(found) > 1} == {}
 
 

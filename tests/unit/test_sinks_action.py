@@ -7,10 +7,12 @@ from sinks.base import Result, Verdict
 from sinks.elasticsearch.action import Action, action
 from tests.events import sample
 
+NOW = "2026-01-02T03:04:07.000Z"
+
 
 def made(event: object) -> Action | Result:
     value = event if event is None or isinstance(event, bytes) else orjson.dumps(event)
-    return action(value, "default")
+    return action(value, "default", NOW)
 
 
 def reason(event: object) -> str:
@@ -21,16 +23,31 @@ def reason(event: object) -> str:
     return result.reason
 
 
-def test_value_goes_into_the_bulk_body_as_it_is() -> None:
-    value = (
-        b'{"event": {"id":"a","dataset":"network_traffic.dns"} , "x": 1.50e1,'
-        b'  "data_stream":{"type":"logs","dataset":"network_traffic.dns","namespace":"default"}}'
+def test_value_goes_into_the_bulk_body_as_it_is_but_for_when_it_was_sent() -> None:
+    begins, rest = (
+        b'{"@timestamp":"2026","ecs":{"version":"8"},"event":{',
+        (
+            b'"id":"a","dataset":"network_traffic.dns"} , "x": 1.50e1,'
+            b'  "data_stream":{"type":"logs","dataset":"network_traffic.dns","namespace":"default"}}'
+        ),
     )
-    result = action(value, "default")
+    result = action(begins + rest, "default", NOW)
     assert isinstance(result, Action)
     head, document = result.lines.split(b"\n", 1)
-    assert document == value + b"\n"
+    assert document == begins + b'"ingested":"' + NOW.encode() + b'",' + rest + b"\n"
     assert json.loads(head) == {"create": {"_index": "logs-network_traffic.dns-default", "_id": "a"}}
+
+
+@pytest.mark.parametrize("changed", [{}, {"event.ingested": "2020-01-01T00:00:00Z"}, {"@timestamp": 'a"b'}])
+def test_every_document_says_once_when_it_was_sent(changed: dict[str, str]) -> None:
+    event = sample("dns", **changed)
+    reordered = dict(reversed(event.items()))
+    for each in (event, reordered):
+        result = made(each)
+        assert isinstance(result, Action)
+        document = result.lines.split(b"\n")[1]
+        assert document.count(b'"ingested"') == 1
+        assert orjson.loads(document) == {**event, "event": {**event["event"], "ingested": NOW}}
 
 
 def test_newlines_between_tokens_do_not_split_the_bulk_body() -> None:
@@ -38,7 +55,10 @@ def test_newlines_between_tokens_do_not_split_the_bulk_body() -> None:
     result = made(json.dumps(event, indent=2).encode())
     assert isinstance(result, Action)
     assert result.lines.count(b"\n") == 2
-    assert orjson.loads(result.lines.split(b"\n")[1]) == event
+    assert orjson.loads(result.lines.split(b"\n")[1]) == {
+        **event,
+        "event": {**event["event"], "ingested": NOW},
+    }
 
 
 @pytest.mark.parametrize(

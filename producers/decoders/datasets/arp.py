@@ -68,7 +68,7 @@ class ArpDecoder(Decoder):
         )
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
-        """Say whether somebody answered, and with which hardware address; a reply that nobody asked for is its sender's.
+        """Say whether somebody answered, and with which hardware address. A reply alone is its sender's event.
 
         Announcements and probes are those of RFC 5227, section 1.1.
         """

@@ -120,7 +120,9 @@ class HttpDecoder(Decoder):
         columns = self.columns(layer)
         role = self.role(columns, place)
         if role is not None:
-            version = _first(columns, f"http.{role.name.lower()}.version")
+            version, _, method = _first(columns, f"http.{role.name.lower()}.version").partition(" ")
+            if method and role is Role.REQUEST and columns["http.request.method"] == ["GET"]:
+                columns["http.request.method"] = [method]  # recognise.lua: one that tshark does not know
             unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
             if not version.startswith("HTTP/"):
                 unit.fields.pop("http.version", None)
@@ -129,12 +131,12 @@ class HttpDecoder(Decoder):
 
     def interim(self, response: Unit) -> bool:
         """Whether a final response is still to come for the same request."""
-        return bool(response.extra[0])
+        return bool(response.extra and response.extra[0])
 
     def complete(self, fields: dict[str, Any], request: Unit | None, response: Unit | None) -> None:
         """Add the beginnings of bodies; a response to HEAD has none whatever it says (RFC 9110, section 9.3.2)."""
         for unit in (request, response):
-            known = unit.extra[1] if unit is not None else None
+            known = unit.extra[1] if unit is not None and unit.extra else None
             if unit is not None and known is not None:
                 fields.update(_shown_body(unit, known if isinstance(known, Beginning) else Beginning(*known)))
         if request is None or response is None:
@@ -207,6 +209,7 @@ def _read_fields(unit: Unit, columns: Columns) -> None:
     if not found:
         return
     fields, shown = unit.fields, _SHOWN[side]
+    fields[f"netflight.http.{side}.header_bytes"] = sum(map(len, lines))
     fields[f"netflight.http.{side}.headers"] = [f"{name}: {value}" for name, value in found]
     fields[f"http.{'client' if side == 'request' else 'server'}_header_names"] = header_names(found)
     for name, value in found:

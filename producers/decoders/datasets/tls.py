@@ -1,6 +1,5 @@
 """TLS, DTLS and the hellos in QUIC and others: the parts of a handshake, and what they tell together."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,8 +11,11 @@ from producers.decoders.tree import Tree, collect, find_all, holders, texts
 from producers.decoders.unit import Place, Role, Unit
 
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE, SERVER_KEY_EXCHANGE = 1, 2, 11, 12
+NEW_SESSION_TICKET = 4
 CHANGE_CIPHER_SPEC, ALERT, APPLICATION_DATA = "20", "21", "23"
-_PRE_SHARED_KEY = "41"
+_PRE_SHARED_KEY, _SESSION_TICKET = "41", "35"
+_KEY_NAME = 16  # octets at the beginning of a ticket that name its key (RFC 5077, section 4)
+_DRAFTS, _RFC8446 = 0x7F, 0x0304  # drafts of TLS 1.3 are 0x7f and their number
 # The random of a server hello that asks for another client hello (RFC 8446, section 4.1.3).
 _RETRY = "cf:21:ad:74:e5:9a:61:11:be:1d:8c:02:1e:65:b8:91:c2:a2:11:16:7a:bb:8c:5e:07:9e:09:e2:c8:a8:33:9c"
 
@@ -39,14 +41,20 @@ class TlsDecoder(Decoder):
             protocol = "quic"
         for message in find_all(layer, f"{prefix}.handshake"):
             kind = number(str(message.get(f"{prefix}.handshake.type")))
-            if kind == CLIENT_HELLO:
+            whole = f"{prefix}.handshake.version" in message  # fragments of DTLS have no more than their header
+            if kind == CLIENT_HELLO and whole:
                 yield self._client_hello(message, prefix, protocol, place)
-            elif kind == SERVER_HELLO:
+            elif kind == SERVER_HELLO and whole:
                 yield self._server_hello(message, prefix, protocol, place)
+            elif kind == NEW_SESSION_TICKET:
+                yield from _new_ticket(message, prefix, protocol, place)
             elif kind == CERTIFICATE:
                 yield from self._certificates(message, prefix, protocol, place)
             elif kind == SERVER_KEY_EXCHANGE:
                 yield from self._key_exchange(message, prefix, protocol, place)
+        for old in holders(layer, f"{prefix}.handshake.cipher_spec_len"):
+            if number(str(old.get(f"{prefix}.handshake.type"))) == CLIENT_HELLO:
+                yield _old_hello(old, prefix, protocol, place)
         yield from self._records(layer, prefix, protocol, place)
 
     def told_all(self, parts: list[Unit]) -> bool:
@@ -103,21 +111,19 @@ class TlsDecoder(Decoder):
         return "OK" if established else ""
 
     def _read_certificates(self, parts: list[Unit], fields: dict[str, Any]) -> None:
-        from producers.decoders.datasets.certificates import certificate_fields  # noqa: PLC0415  # slow to load, seldom needed
+        from producers.decoders.datasets.certificates import chain_fields  # noqa: PLC0415  # slow to load, seldom needed
 
         client_is_initiator = self.client_is_initiator(parts)
         for unit in reversed(parts):
             if unit.extra.kind == "certificate":
                 side = "client" if unit.place.from_initiator == client_is_initiator else "server"
-                told = certificate_fields(unit.extra.chain[0], side)
+                told = chain_fields(unit.extra.chain, side)
                 fields.update((name, value) for name, value in told.items() if name in self.dataset.fields)
-                if side == "server":
-                    fields["netflight.tls.server.certificates"] = len(unit.extra.chain)
 
     def _client_hello(self, message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
         hs = f"{prefix}.handshake"
         names = ("ciphersuite", "extension.type", "extensions.supported_version", "extensions_alpn_str")
-        rest = ("extensions_server_name", "session_id", "ja3", "version")
+        rest = ("extensions_server_name", "session_id", "ja3", "version", "extensions.psk.identity.identity")
         columns = collect(message, frozenset(f"{hs}.{name}" for name in names + rest))
         ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
         alpn = columns.get(f"{hs}.extensions_alpn_str", [""])[0]
@@ -144,6 +150,9 @@ class TlsDecoder(Decoder):
         server_name = columns.get(f"{hs}.extensions_server_name", [""])[0]
         if server_name:
             fields["tls.client.server_name"] = server_name
+        ticket = _offered_ticket(message, columns, hs)
+        if ticket:
+            fields["netflight.tls.client.ticket_key_name"] = ticket
         part = _Part("client_hello", session=columns.get(f"{hs}.session_id", [""])[0])
         hosts = [server_name] if server_name else []
         return Unit(Role.PART, fields, place, protocol, hosts=hosts, hashes=hashes, extra=part)
@@ -156,11 +165,9 @@ class TlsDecoder(Decoder):
         if columns.get(f"{hs}.random") == [_RETRY]:
             return Unit(Role.PART, {}, place, protocol, extra=_Part("hello_retry_request"))
         fields: dict[str, Any] = {}
-        versions = _numbers(columns.get(f"{hs}.extensions.supported_version")) or _numbers(
-            columns.get(f"{hs}.version")
-        )
-        if versions:
-            fields["tls.version"] = name_or_number("tls_version", versions[0])
+        version = _version(columns, hs)
+        if version:
+            fields["tls.version"] = version
         ciphers = _numbers(columns.get(f"{hs}.ciphersuite"))
         if ciphers:
             fields["tls.cipher"] = name_of("tls_cipher", ciphers[0]) or f"0x{ciphers[0]:04X}"
@@ -185,9 +192,11 @@ class TlsDecoder(Decoder):
         chain = [_bytes(text) for text in raw.get(f"{prefix}.handshake.certificate", [])]
         if not chain or not chain[0]:
             return
-        digest = hashlib.sha256(chain[0]).hexdigest().upper()
+        from producers.decoders.datasets.certificates import hashes  # noqa: PLC0415  # slow to load, seldom needed
+
+        digests = [digest for der in chain for digest in hashes(der)]
         part = _Part("certificate", chain=tuple(chain))
-        yield Unit(Role.PART, {}, place, protocol, hashes=[digest], extra=part)
+        yield Unit(Role.PART, {}, place, protocol, hashes=digests, extra=part)
 
     def _key_exchange(self, message: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
         """The curve of the server's key (RFC 8422, section 5.4); later versions name it in the hello."""
@@ -234,6 +243,55 @@ def _alert(record: Tree, prefix: str) -> _Part | None:
         return None
     fatal = found.get(f"{prefix}.alert_message.level", [""])[0] == "2"
     return _Part("alert", alert=name_or_number("tls_alert", described[0]), fatal=fatal)
+
+
+def _version(columns: dict[str, list[str]], hs: str) -> str | None:
+    """The version agreed on, by the extension or else by the hello itself; drafts are named after what became of them."""
+    extension = _numbers(columns.get(f"{hs}.extensions.supported_version"))
+    for version in extension + _numbers(columns.get(f"{hs}.version")):
+        name = name_of("tls_version", _RFC8446 if version >> 8 == _DRAFTS else version)
+        if name:
+            return name
+    return None
+
+
+def _old_hello(message: Tree, prefix: str, protocol: str, place: Place) -> Unit:
+    """A client hello in the format of SSL 2, whose version may be a later one (RFC 5246, appendix E.2)."""
+    hs = f"{prefix}.handshake"
+    columns = collect(message, frozenset({f"{hs}.version", f"{hs}.cipherspec"}))
+    fields: dict[str, Any] = {}
+    for version in _numbers(columns.get(f"{hs}.version"))[:1]:
+        fields["netflight.tls.client.sslv2_hello"] = name_of("tls_version", version) or f"0x{version:04X}"
+    offered = [_cipher_spec(kind) for kind in _numbers(columns.get(f"{hs}.cipherspec"))]
+    if offered:
+        fields["tls.client.supported_ciphers"] = offered
+    return Unit(Role.PART, fields, place, protocol, extra=_Part("client_hello"))
+
+
+def _cipher_spec(kind: int) -> str:
+    """The name of a cipher in three octets: SSL 2's own, or one of later versions behind a zero."""
+    if kind > 0xFFFF:
+        return name_of("ssl2_cipher", kind) or f"0x{kind:06X}"
+    return name_of("tls_cipher", kind) or f"0x{kind:04X}"
+
+
+def _new_ticket(message: Tree, prefix: str, protocol: str, place: Place) -> Iterator[Unit]:
+    """The name of the key that the server's ticket is made with (RFC 5077, section 4)."""
+    name = f"{prefix}.handshake.session_ticket"
+    ticket = _bytes(collect(message, frozenset({name})).get(name, [""])[0])
+    if len(ticket) >= _KEY_NAME:
+        fields = {"netflight.tls.server.ticket_key_name": ticket[:_KEY_NAME].hex()}
+        yield Unit(Role.PART, fields, place, protocol, extra=_Part("ticket"))
+
+
+def _offered_ticket(message: Tree, columns: dict[str, list[str]], hs: str) -> str:
+    """The name of the key of the ticket that a client comes back with; empty where it brings none."""
+    ticket = _bytes(columns.get(f"{hs}.extensions.psk.identity.identity", [""])[0])
+    if not ticket:
+        for extension in holders(message, f"{hs}.extension.type"):
+            if _SESSION_TICKET in texts(extension[f"{hs}.extension.type"]):
+                ticket = _bytes(next(iter(texts(extension.get(f"{hs}.extension.data"))), ""))
+    return ticket[:_KEY_NAME].hex() if len(ticket) >= _KEY_NAME else ""
 
 
 def _signature_algorithms(message: Tree, hs: str) -> list[int]:

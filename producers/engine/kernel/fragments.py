@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from producers.compiled import inner
 from producers.engine.kernel.layout import FACTS
-from producers.engine.kernel.links import Facts
-from producers.engine.kernel.octets import Buffer, long, number, octet, short, spread, word
+from producers.engine.kernel.octets import Buffer, Facts, long, number, octet, short, spread, word
 
 MAX_DATAGRAMS = 4_096
 LIFETIME_NS = 30_000_000_000
@@ -220,6 +219,7 @@ def _take_key(source: Facts, row: int, facts: Facts, packet: int) -> bool:
 
 @inner
 def _copy_key(source: Facts, row: int, facts: Facts, packet: int) -> None:
+    facts[packet].depth = source[row].depth
     facts[packet].protocol = source[row].protocol
     facts[packet].version = source[row].version
     facts[packet].ported = source[row].ported

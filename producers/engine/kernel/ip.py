@@ -8,8 +8,8 @@ import numpy as np
 
 from producers.compiled import bare_inner, inlined
 from producers.engine.kernel.layout import Fragment, Kind
-from producers.engine.kernel.links import IPV4, Facts
-from producers.engine.kernel.octets import Buffer, long, octet, short, word
+from producers.engine.kernel.links import IPV4
+from producers.engine.kernel.octets import Buffer, Facts, long, octet, short, word
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, UDP
 
 NONE, FIRST, LATER = int(Fragment.NONE), int(Fragment.FIRST), int(Fragment.LATER)

@@ -92,7 +92,10 @@ class Part(IntEnum):
     ENCRYPTED = 4  # application data after a handshake
 
 
-TUNNELS = ("", "ipip", "gre", "etherip", "mpls", "gtp", "teredo", "vxlan", "ayiya", "geneve")
+TUNNELS = (
+    *("", "ipip", "gre", "etherip", "mpls", "gtp", "teredo", "vxlan", "ayiya", "geneve"),
+    *("l2tp", "lisp", "capwap", "tzsp", "pim", "ethernet"),
+)
 """What `FACTS["tunnel"]` counts through."""
 
 DECODE, RECORD, RECORD_HEADERS = 1, 2, 4
@@ -120,6 +123,10 @@ FACTS = np.dtype(
         ("tunnel", "u1"),  # index in TUNNELS of the outermost encapsulation, 0: none
         ("vlans", "u1"),  # how many of `vlan` are set
         ("outer_version", "u1"),
+        (
+            "depth",
+            "u1",
+        ),  # how many IP packets stand in each other, the innermost included; 0: not IP, or malformed
         ("vlan", "u2", (4,)),
         (
             "outer_source_high",
@@ -151,6 +158,11 @@ FACTS = np.dtype(
             "u4",
         ),  # to be taken from the sequence number, so that skipped payload leaves no hole
         ("acknowledgement_shift", "u4"),  # likewise from the acknowledgement
+        (
+            "missing",
+            "i4",
+        ),  # of a decoded segment: bytes before it that did not come; -n: it begins n before the furthest one's end
+        ("unseen", "i4"),  # bytes that it acknowledges and that did not come
         # policy
         ("verdict", "u1"),
         ("rule", "u1"),  # index of the rule that decided

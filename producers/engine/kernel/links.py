@@ -7,29 +7,36 @@ and tags go to row `index` of the facts; inside a tunnel the index is -1 and nob
 """
 # ruff: noqa: PLR0911, PLR0912, PLR0913, PLR0917, C901 - a dispatcher has a branch for each kind, and columns travel one by one
 
-from typing import Any
-
-from numpy.typing import NDArray
-
 from producers.compiled import bare_inner
-from producers.engine.kernel.octets import Buffer, little, little_word, number, octet, short, word
+from producers.engine.kernel.octets import (
+    NO_IP,
+    Buffer,
+    Facts,
+    Place,
+    little,
+    little_word,
+    number,
+    octet,
+    short,
+    word,
+)
+from producers.engine.kernel.wireless import SHORTEST, data_frame, wireless
 
 IPV4, IPV6 = 0x0800, 0x86DD
 BRIDGED = 0x6558  # transparent Ethernet bridging, as GRE and Geneve name it
-MPLS, PPP, INSIDE = number(0x8847), number(0x880B), number(-1)
+LLC, MPLS, NSH, PPP, INSIDE = number(0), number(0x8847), number(0x894F), number(0x880B), number(-1)
 """Arguments: of the type that variables have, or numba would compile the function called once for each."""
-NO_IP = (0, -1)
 
-_MPLS_UPSTREAM, _PPPOE, _NSH, _ITAG, _VNTAG = 0x8848, 0x8864, 0x894F, 0x88E7, 0x8926
-_ETAG, _CISCO_METADATA = 0x893F, 0x8909
+_MPLS_UPSTREAM, _PPPOE, _ITAG, _VNTAG = 0x8848, 0x8864, 0x88E7, 0x8926
+_ETAG, _CISCO_METADATA, _HARDWARE_BACKUP = 0x893F, 0x8909, 0x8988
+_FABRICPATH, _TRILL, _HSR, _RTAG, _MACSEC = 0x8903, 0x22F3, 0x892F, 0xF1C1, 0x88E5
+_JUMBO_LLC, _CENTRINO = 0x8870, 0x2452
+_ASSOCIATED = 0x1000  # the control word of a channel beside a pseudowire
 _MAX_LLC = 0x05DC
 _UNKNOWN = _MAX_LLC + 1  # no EtherType: a length where none can be
 _MAX_TAGS = 16
 _KEPT_TAGS = 4
 _PPI = 192
-
-Place = tuple[int, int]
-Facts = NDArray[Any]
 
 
 @bare_inner
@@ -41,7 +48,7 @@ def find(linktype: int, buffer: Buffer, start: int, end: int, facts: Facts, inde
     if linktype == 1:
         kind, at = _ethernet_link(buffer, start, at, end, facts, index)
     elif linktype in (0, 108):
-        return _null(buffer, at, end)
+        kind, at = _null(buffer, at, end)
     elif linktype in (12, 14, 101):
         return raw_ip(buffer, at, end)
     elif linktype == 228:
@@ -50,18 +57,30 @@ def find(linktype: int, buffer: Buffer, start: int, end: int, facts: Facts, inde
         return IPV6, at
     elif linktype == 239:
         return _nflog(buffer, at, end)
+    elif linktype in (16, 18, 19, 106):  # classical IP over ATM
+        return raw_ip(buffer, at, end)
+    elif linktype in (11, 100):  # RFC 2684: LLC
+        kind = LLC
     elif linktype in (9, 50):
         kind = PPP
+    elif linktype == 204:  # a byte for the direction
+        kind, at = PPP, at + 1
     elif linktype == 51:
         kind = _PPPOE
-    elif linktype == 104:
+    elif linktype in (104, 112):
         kind, at = _chdlc(buffer, at, end)
     elif linktype == 107:
-        kind, at = _frame_relay(buffer, at, end)
+        kind, at = frame_relay(buffer, at, end)
+    elif linktype in (17, 109, 117):
+        return _firewall(linktype, buffer, at, end)
+    elif linktype == 122:  # RFC 2625: two Fibre Channel addresses, LLC
+        kind, at = LLC, at + 16
+    elif linktype == 138:  # RFC 2734: two addresses of IEEE 1394, an EtherType
+        kind, at = (short(buffer, at + 16), at + 18) if end >= at + 18 else NO_IP
     elif linktype in (113, 276):
         kind, at = _cooked(linktype, buffer, start, at, end, facts, index)
-    elif linktype in (105, 119, 127):
-        kind, at = _wireless(linktype, buffer, start, at, end, facts, index)
+    elif linktype in (105, 119, 127, 163):
+        kind, at = wireless(linktype, buffer, start, at, end, facts, index)
     else:
         return NO_IP
     if at < 0:
@@ -128,10 +147,35 @@ def _step(kind: int, buffer: Buffer, at: int, end: int) -> Place:
         return BRIDGED, at + 4
     if kind == _VNTAG:
         return (short(buffer, at + 4), at + 6) if end >= at + 6 else NO_IP
-    if kind in (_ETAG, _CISCO_METADATA):  # IEEE 802.1BR; both have six bytes before the EtherType
+    if kind in (_ETAG, _CISCO_METADATA, _HARDWARE_BACKUP):  # six bytes (IEEE 802.1BR) before the EtherType
         return (short(buffer, at + 6), at + 8) if end >= at + 8 else NO_IP
-    if kind == _NSH:
+    if kind in (_HSR, _RTAG):  # IEC 62439-3, IEEE 802.1CB: four bytes before the EtherType
+        return (short(buffer, at + 4), at + 6) if end >= at + 6 else NO_IP
+    if kind == _FABRICPATH:  # a tree and a TTL, then the frame
+        return BRIDGED, at + 2
+    if kind == _JUMBO_LLC:
+        return LLC, at
+    return _rare_step(kind, buffer, at, end)
+
+
+@bare_inner
+def _rare_step(kind: int, buffer: Buffer, at: int, end: int) -> Place:
+    """Pass over one header of variable length that is no VLAN tag."""
+    if kind == NSH:
         return _nsh(buffer, at, end)
+    if kind == _TRILL:  # RFC 6325: options are counted in words
+        return (BRIDGED, at + 6 + (short(buffer, at) >> 6 & 0x1F) * 4) if end >= at + 6 else NO_IP
+    if (
+        kind == _MACSEC
+    ):  # IEEE 802.1AE: neither encrypted nor changed; with the channel's identifier or without
+        if end < at + 6 or octet(buffer, at) & 0x8C:
+            return NO_IP
+        at += 14 if octet(buffer, at) & 0x20 else 6
+        return (short(buffer, at), at + 2) if end >= at + 2 else NO_IP
+    if kind == _CENTRINO:  # a frame of IEEE 802.11
+        if end < at + SHORTEST:
+            return NO_IP
+        return data_frame(octet(buffer, at), octet(buffer, at + 1), buffer, at, end, False)
     return NO_IP
 
 
@@ -149,6 +193,8 @@ def _nsh(buffer: Buffer, at: int, end: int) -> Place:
         kind = IPV6
     elif following == 3:
         kind = BRIDGED
+    elif following == 4:
+        kind = NSH
     elif following == 5:
         kind = MPLS
     return kind, at + length
@@ -172,8 +218,25 @@ def _mpls(buffer: Buffer, at: int, end: int) -> Place:
         return IPV4, at
     if version == 6:
         return IPV6, at
-    controlled = end >= at + 2 and short(buffer, at) == 0
-    return BRIDGED, at + 4 if controlled else at
+    if end >= at + 4 and short(buffer, at) == _ASSOCIATED and short(buffer, at + 2) in (0x21, 0x57):
+        return (IPV4 if octet(buffer, at + 3) == 0x21 else IPV6), at + 4  # RFC 5885
+    return BRIDGED, at + 4 if _is_controlled(buffer, at, end) else at
+
+
+@bare_inner
+def _is_controlled(buffer: Buffer, at: int, end: int) -> bool:
+    """Whether the frame in a pseudowire has a control word before it (RFC 4448, 4.6).
+
+    A destination may begin with the same zeros, and a short frame's length is in that word: the frame's type decides.
+    """
+    if end < at + 2 or octet(buffer, at) >> 4:
+        return False
+    if end < at + 18:
+        return short(buffer, at) == 0
+    known, other = short(buffer, at + 16), short(buffer, at + 12)
+    if known in (IPV4, IPV6, 0x8100, 0x88A8, 0x0806):
+        return True
+    return short(buffer, at) == 0 and other not in (IPV4, IPV6, 0x8100, 0x88A8, 0x0806)
 
 
 @bare_inner
@@ -193,6 +256,8 @@ def _ppp(buffer: Buffer, at: int, end: int) -> Place:
         kind = IPV6
     elif protocol in (0x281, 0x283):
         kind = MPLS
+    elif protocol in (IPV4, IPV6):
+        kind = protocol
     return kind, at
 
 
@@ -234,10 +299,30 @@ def _null(buffer: Buffer, at: int, end: int) -> Place:
         big = big << 8 | octet(buffer, place)
         low |= octet(buffer, place) << shift
         shift += 8
-    family = min(big, low)
-    if family == 2:
-        return IPV4, at + 4
-    return (IPV6, at + 4) if family in (10, 23, 24, 28, 30) else NO_IP
+    if big >> 16 == 0xFF03:
+        return PPP, at
+    return _family(min(big, low), at + 4)
+
+
+@bare_inner
+def _family(family: int, at: int) -> Place:
+    """What begins at `at` by an address family of BSD (or Linux, or Windows), or by an EtherType in its stead."""
+    if family in (2, IPV4):
+        return IPV4, at
+    return (IPV6, at) if family in (10, 23, 24, 28, 30, IPV6) else NO_IP
+
+
+@bare_inner
+def _firewall(linktype: int, buffer: Buffer, at: int, end: int) -> Place:
+    """What pf logged, in its old and new format, and what enc(4) saw: a header with an address family."""
+    if linktype == 117:  # a length that is a multiple of four with its padding, the family
+        if end < at + 4:
+            return NO_IP
+        return _family(octet(buffer, at + 1), at + (octet(buffer, at) + 3) // 4 * 4)
+    if end < at + 4:
+        return NO_IP
+    family = min(word(buffer, at), little_word(buffer, at))
+    return _family(family, at + (28 if linktype == 17 else 12))
 
 
 @bare_inner
@@ -263,7 +348,7 @@ def _chdlc(buffer: Buffer, at: int, end: int) -> Place:
 
 
 @bare_inner
-def _frame_relay(buffer: Buffer, at: int, end: int) -> Place:
+def frame_relay(buffer: Buffer, at: int, end: int) -> Place:
     """RFC 2427 (NLPID) or Cisco's encapsulation (EtherType) after a Q.922 address of two to four bytes."""
     start = at
     while at < end and at - start < 4 and not octet(buffer, at) & 1:
@@ -298,79 +383,3 @@ def _cooked(linktype: int, buffer: Buffer, start: int, at: int, end: int, facts:
     if length == 6 and (word(buffer, mac) or short(buffer, mac + 4)):
         facts[index].source_mac = mac - start
     return kind, after
-
-
-@bare_inner
-def _wireless(
-    linktype: int, buffer: Buffer, start: int, at: int, end: int, facts: Facts, index: int
-) -> Place:
-    """IEEE 802.11 behind the header that its link type puts before it: none, radiotap, Prism or AVS."""
-    padded = False
-    if linktype != 105 and end < at + 8:
-        return NO_IP
-    if linktype == 119:  # the length is in host order for Prism, in network order for AVS
-        mark = short(buffer, at) << 8 | octet(buffer, at + 2)
-        at += word(buffer, at + 4) if mark in (0x802110, 0) else little_word(buffer, at + 4)
-    elif linktype == 127:
-        after = at + little(buffer, at + 2)
-        padded = _is_padded(buffer, at, min(after, end), end)
-        at = after
-    return _wifi(buffer, start, at, end, facts, index, padded)
-
-
-@bare_inner
-def _is_padded(buffer: Buffer, start: int, after: int, end: int) -> bool:
-    """Whether radiotap's flags, if they are there, tell that the 802.11 header is padded to four bytes."""
-    present = word_of_flags = little_word(buffer, start + 4)
-    at = start + 8
-    while word_of_flags & 0x8000_0000 and at + 4 <= end:
-        word_of_flags = little_word(buffer, at)
-        at += 4
-    if present & 1:  # a time stamp of eight bytes, aligned, comes before the flags
-        at = start + (at - start + 7) // 8 * 8 + 8
-    return present & 2 != 0 and at < after and octet(buffer, at) & 0x20 != 0
-
-
-@bare_inner
-def _wifi(
-    buffer: Buffer,
-    start: int,
-    at: int,
-    end: int,
-    facts: Facts,
-    index: int,
-    padded: bool,  # noqa: FBT001 - the capturing card tells it
-) -> Place:
-    """IEEE 802.11 data frames that are not encrypted: LLC after a header as long as its flags tell."""
-    if end < at + 24:
-        return NO_IP
-    kind, flags = octet(buffer, at), octet(buffer, at + 1)
-    if kind & 0x0F != 0x08 or kind & 0x40 or flags & 0x40:
-        return NO_IP  # no data frame, no data in it, or protected
-    header = 30 if flags & 3 == 3 else 24
-    aggregated = False
-    if kind & 0x80:
-        aggregated = end > at + header and octet(buffer, at + header) & 0x80 != 0
-        header += 6 if flags & 0x80 else 2
-    if padded:
-        header = (header + 3) // 4 * 4
-    if aggregated:
-        header += 14
-    _keep_wifi_macs(flags & 3, start, at, end, facts, index)
-    return 0, at + header
-
-
-@bare_inner
-def _keep_wifi_macs(direction: int, start: int, at: int, end: int, facts: Facts, index: int) -> None:
-    """Source and destination by the To-DS and From-DS bits (IEEE 802.11, table 9-26)."""
-    first, second, third, fourth = at + 4, at + 10, at + 16, at + 24
-    source, destination = second, first
-    if direction == 1:
-        destination = third
-    elif direction == 2:
-        source = third
-    elif direction == 3:
-        source, destination = fourth, third
-    if end >= source + 6:
-        facts[index].source_mac = source - start
-        facts[index].destination_mac = destination - start

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Buffer = NDArray[np.uint8]
+Facts = NDArray[Any]
+"""Rows of `layout.FACTS`."""
+Place = tuple[int, int]
+"""An EtherType and where what it names begins."""
+NO_IP = (0, -1)
+"""The place of what is no IP packet."""
 
 number = cast("Callable[[Any], int]", np.int64)
 """Any integer as a signed one: numba makes a float of signed and unsigned 64 bits together."""

@@ -21,8 +21,18 @@ from producers.engine.kernel.ip import (
     udp_layer,
 )
 from producers.engine.kernel.layout import FACTS, Kind
-from producers.engine.kernel.links import IPV4, IPV6, Facts, find, keep_tag
-from producers.engine.kernel.octets import Buffer, long, number, octet, prefetch, short, spread, word
+from producers.engine.kernel.links import IPV4, IPV6, find, keep_tag
+from producers.engine.kernel.octets import (
+    Buffer,
+    Facts,
+    long,
+    number,
+    octet,
+    prefetch,
+    short,
+    spread,
+    word,
+)
 from producers.engine.kernel.tunnels import inside, is_tunnel_port
 from producers.engine.keys import TCP, UDP
 
@@ -109,6 +119,7 @@ def _quick(buffer: Buffer, start: int, end: int, facts: Facts, index: int) -> bo
     facts[index].source_mac = 6
     if at == start + 18:
         keep_tag(buffer, start + 14, facts, index)
+    facts[index].depth = 1
     network_layer(version, protocol, buffer, at, facts, index)
     _outermost(version, buffer, at, facts, index)
     return True
@@ -130,6 +141,7 @@ def _layers(
     kind, at = find(linktype, buffer, start, end, facts, index)
     if not kind:
         return count
+    kind = _by_version(kind, buffer, at, end)
     piece, name = segment(kind, buffer, start, at, end, wire_end, facts, index)
     version = 4 if kind == IPV4 else 6
     if end >= at + (20 if version == 4 else 40) and octet(buffer, at) >> 4 == version:
@@ -137,20 +149,31 @@ def _layers(
     if piece == DAMAGED:
         facts[index].kind = _MALFORMED
         return count
+    facts[index].depth = 1
     count = _keep_piece(piece, buffer, at, name, facts, index, pieces, count)
-    for _ in range(MAX_NESTING):
+    for depth in range(MAX_NESTING):
         if piece == LATER:
             break
         tunnel, kind, at = _inside(buffer, start, end, facts, index)
         if not kind:
             break
+        kind = _by_version(kind, buffer, at, end)
         piece, name = segment(kind, buffer, start, at, end, wire_end, facts, index)
         if piece == DAMAGED:
             break
+        facts[index].depth = depth + 2
         if not facts[index].tunnel:
             facts[index].tunnel = tunnel
         count = _keep_piece(piece, buffer, at, name, facts, index, pieces, count)
     return count
+
+
+@inner
+def _by_version(kind: int, buffer: Buffer, at: int, end: int) -> int:
+    """An EtherType, but IPv6's if it is IPv4's and the packet at `at` is of version 6."""
+    if kind == IPV4 and at < end and octet(buffer, at) >> 4 == 6:
+        return number(IPV6)
+    return number(kind)
 
 
 @inner

@@ -1,8 +1,9 @@
 """Closing the holes that skipped payload leaves in what the decoders get of a TCP stream.
 
-tshark puts streams in order and waits for what is missing. So what we do not hand over is taken out of the stream:
-the sequence numbers after it are shifted back, and the other side's acknowledgements likewise. What is missing because
-it was never captured, or comes later, is another matter: that hole stays, and what fills it is handed over.
+tshark knows the pieces of a message by their place in the stream. So what we do not hand over is taken out of the
+stream: the sequence numbers after it are shifted back, and the other side's acknowledgements likewise. What is missing
+because it was never captured, or comes later, is another matter: that hole stays, it is said where it begins, and what
+fills it is handed over. `producers.decoders.ordering` waits for that, or gives it up.
 
 A connection that pauses for longer than a flow may is another flow afterwards, but not for tshark. How far the streams
 of a pair of addresses and ports were moved is therefore remembered beyond its flow.
@@ -20,7 +21,8 @@ from producers.engine.kernel.octets import number, spread
 SPLICE_FIELDS: list[tuple[Any, ...]] = [
     ("splice_uid", "i8"),  # the flow that the rest is about
     ("splice_state", "u1", (2,)),  # bits, see below
-    ("splice_end", "u4", (2,)),  # sequence number after what was handed over
+    ("splice_first", "u4", (2,)),  # sequence number of the first that was handed over
+    ("splice_end", "u4", (2,)),  # and the one after the last
     ("splice_skipped", "u4", (2,)),  # sequence number after what was not
     ("splice_shift", "u4", (2,)),  # bytes taken out so far
     ("splice_begin", "u4", (2,)),  # where what was handed over goes on after the last bytes taken out
@@ -42,10 +44,12 @@ STREAMS = np.dtype(
 )
 _STREAMS = 1 << 14
 
-_BEGUN, _SKIPPED, _CUT, _HOLE = 1, 2, 4, 8
+_BEGUN, _SKIPPED, _CUT, _HOLE, _LOWERED = 1, 2, 4, 8, 16
+_FLOWS = (1 << 14) - 1
 _FLOW, _WHOLE = int(Kind.FLOW), int(Fragment.NONE)
 _FIN, _SYN, _ACK = 1, 2, 16
 _WRAP = 0xFFFFFFFF
+_MAX_UNSEEN = 1 << 24  # an acknowledgement of more than this beyond what came is not believed
 _PORT = np.uint64(48)
 
 
@@ -59,12 +63,15 @@ def splice(flows: Any, facts: Any, streams: Any) -> None:
     """Write `sequence_shift` and `acknowledgement_shift` of a block's packets; runs after the policy's verdicts.
 
     `flows` is the table (dtype with SPLICE_FIELDS) that `slot` of the rows of `facts` counts in, `streams` comes
-    from `new_streams`. A packet that fills a hole in what was handed over gets DECODE, whatever the policy said.
+    from `new_streams`. A packet that fills a hole in what was handed over gets DECODE, whatever the policy said; one
+    of which everything was handed over before loses it. `missing` and `unseen` say where holes begin.
     """
     for index in range(len(facts)):
         fact = facts[index]
         fact.sequence_shift = 0
         fact.acknowledgement_shift = 0
+        fact.missing = 0
+        fact.unseen = 0
         if fact.kind != _FLOW or fact.protocol != 6 or fact.slot < 0 or fact.fragment != _WHOLE:
             continue
         flow = flows[fact.slot]
@@ -75,11 +82,25 @@ def splice(flows: Any, facts: Any, streams: Any) -> None:
                 _recall(flow, fact, side, streams)
         if fact.length > 0 and not fact.verdict & DECODE:
             _skip(flow, fact, side)
+        if fact.verdict & DECODE and _came_before(flow, fact, side):
+            fact.verdict &= ~DECODE
         if fact.verdict & DECODE:
-            fact.sequence_shift = _hand_over(flow, fact, side)
-            fact.acknowledgement_shift = _shift_at(flow, 1 - side, number(fact.acknowledgement))
+            _take(flow, fact, side)
             if fact.length > 0 or fact.tcp_flags & _SYN:
                 _remember(flow, fact, side, streams)
+
+
+@bare_inner
+def _take(flow: Any, fact: Any, side: int) -> None:
+    """Write what concerns a packet that is handed over."""
+    acknowledgement = number(fact.acknowledgement)
+    _lower(flow, side, number(fact.sequence) - (0 if fact.tcp_flags & _SYN else 1))
+    if fact.tcp_flags & _ACK:
+        _lower(flow, 1 - side, acknowledgement - 1)
+        if fact.length > 0:
+            fact.unseen = _acknowledge(flow, 1 - side, acknowledgement)
+    fact.sequence_shift = _hand_over(flow, fact, side)
+    fact.acknowledgement_shift = _shift_at(flow, 1 - side, acknowledgement)
 
 
 @bare_inner
@@ -96,6 +117,18 @@ def _forget(flow: Any, uid: int) -> None:
     for side in range(2):
         flow.splice_state[side] = 0
         flow.splice_shift[side] = 0
+
+
+@bare_inner
+def _lower(flow: Any, side: int, sequence: int) -> None:
+    """Begin a side's numbers, that of its SYN first, at a multiple of 64 KiB within the first GiB.
+
+    Where they wrap around tshark finds no message that goes on. The multiple is not the same for flows that follow
+    each other on the same ports: by the SYN's number tshark knows a connection from the one before it.
+    """
+    if not flow.splice_state[side] & _LOWERED:
+        flow.splice_state[side] |= _LOWERED
+        flow.splice_shift[side] = (sequence - ((number(flow.splice_uid) & _FLOWS) << 16)) & _WRAP
 
 
 @bare_inner
@@ -134,7 +167,8 @@ def _recall(flow: Any, fact: Any, side: int, streams: Any) -> None:
         own = first if at == 0 else 1 - first
         if not stream.begun[at]:
             continue
-        flow.splice_state[own] = _BEGUN
+        flow.splice_state[own] = _BEGUN | _LOWERED
+        flow.splice_first[own] = stream.end[at]
         flow.splice_end[own] = stream.end[at]
         flow.splice_shift[own] = stream.shift[at]
         reached = number(fact.sequence if own == side else fact.acknowledgement)
@@ -163,6 +197,47 @@ def _skip(flow: Any, fact: Any, side: int) -> None:
 
 
 @bare_inner
+def _came_before(flow: Any, fact: Any, side: int) -> bool:
+    """Whether all bytes of a segment were handed over before."""
+    length, state = number(fact.length), number(flow.splice_state[side])
+    if length == 0 or fact.tcp_flags & _SYN or not state & _BEGUN:
+        return False
+    sequence = number(fact.sequence)
+    end = sequence + length
+    if (
+        _after(end, number(flow.splice_end[side])) > 0
+        or _after(sequence, number(flow.splice_first[side])) < 0
+    ):
+        return False
+    return not (
+        state & _HOLE
+        and _after(end, number(flow.splice_hole[side])) > 0
+        and _after(number(flow.splice_rim[side]), sequence) > 0
+    )
+
+
+@bare_inner
+def _acknowledge(flow: Any, side: int, acknowledgement: int) -> int:
+    """Open a hole for what a side must have sent, because it was acknowledged; return how many bytes that is.
+
+    One byte may be a FIN that was not seen.
+    """
+    state = number(flow.splice_state[side])
+    if not state & _BEGUN:
+        return 0
+    end = number(flow.splice_end[side])
+    gap = unseen = _after(acknowledgement, end)
+    if state & _SKIPPED:
+        unseen = min(gap, _after(acknowledgement, number(flow.splice_skipped[side])))
+    if unseen <= 1 or unseen > _MAX_UNSEEN:
+        return 0
+    missing = _bridge(flow, side, acknowledgement, gap)
+    flow.splice_end[side] = acknowledgement
+    flow.splice_state[side] &= ~_SKIPPED
+    return missing
+
+
+@bare_inner
 def _hand_over(flow: Any, fact: Any, side: int) -> int:
     """The shift of a packet that is handed over, after what lies before it was taken out or noted as a hole."""
     sequence = number(fact.sequence)
@@ -171,12 +246,14 @@ def _hand_over(flow: Any, fact: Any, side: int) -> int:
         return _shift_at(flow, side, sequence)
     end = sequence + length + (1 if fact.tcp_flags & _SYN else 0)
     if not flow.splice_state[side] & _BEGUN:
-        flow.splice_state[side] = _BEGUN
+        flow.splice_state[side] |= _BEGUN
+        flow.splice_first[side] = sequence
         flow.splice_end[side] = end & _WRAP
-        return 0
+        return number(flow.splice_shift[side])
     gap = _after(sequence, number(flow.splice_end[side]))
+    fact.missing = gap
     if gap > 0:
-        _bridge(flow, side, sequence, gap)
+        fact.missing = _bridge(flow, side, sequence, gap)
     elif flow.splice_state[side] & _HOLE and _after(sequence, number(flow.splice_hole[side])) <= 0:
         if _after(end, number(flow.splice_rim[side])) >= 0:
             flow.splice_state[side] &= ~_HOLE
@@ -190,8 +267,11 @@ def _hand_over(flow: Any, fact: Any, side: int) -> int:
 
 
 @bare_inner
-def _bridge(flow: Any, side: int, sequence: int, gap: int) -> None:
-    """Take the skipped bytes out before a segment at `sequence`, `gap` after the end; the rest is a hole."""
+def _bridge(flow: Any, side: int, sequence: int, gap: int) -> int:
+    """Take the skipped bytes out before a segment at `sequence`, `gap` after the end.
+
+    The rest, which is returned, is a hole.
+    """
     cut = 0
     if flow.splice_state[side] & _SKIPPED:
         reach = _after(number(flow.splice_skipped[side]), number(flow.splice_end[side]))
@@ -206,6 +286,7 @@ def _bridge(flow: Any, side: int, sequence: int, gap: int) -> None:
             flow.splice_hole[side] = (sequence - (gap - cut)) & _WRAP
         flow.splice_rim[side] = sequence
         flow.splice_state[side] |= _HOLE
+    return gap - cut
 
 
 @bare_inner

@@ -64,7 +64,7 @@ FLOW = np.dtype(
         ("hole_end", "u4", (2, MAX_HOLES + 1)),
         ("syn_ns", "i8"),
         ("handshake_ns", "i8"),  # -1: not seen
-        ("missed_bytes", "i8"),
+        ("missed_bytes", "i8", (2,)),
         ("retransmits", "u4"),
         ("out_of_order", "u4"),
         ("zero_windows", "u4"),

@@ -105,11 +105,11 @@ def _advance(flows: Any, slot: int, side: int, sequence: int, length: int, flags
         elif gap > 0:
             _hole(flows, slot, side, sequence)
         elif row.holes[side]:
-            row.missed_bytes -= _fill(flows, slot, side, sequence, end)
+            row.missed_bytes[side] -= _fill(flows, slot, side, sequence, end)
         row.next[side], row.advanced_ns[side] = end, now
     elif length != 1 or ahead != 0 or flags & FIN:  # one byte again is a keep-alive
         filled = _fill(flows, slot, side, sequence, end) if row.holes[side] else 0
-        row.missed_bytes -= filled
+        row.missed_bytes[side] -= filled
         if filled > 0 and now - row.advanced_ns[side] <= max(REORDERED_NS, row.handshake_ns):
             row.out_of_order += 1
             return
@@ -123,7 +123,7 @@ def _hole(flows: Any, slot: int, side: int, end: int) -> None:
     """What lies between the next expected sequence number and `end` is missing until it comes."""
     row = flows[slot]
     begin = number(row.next[side])
-    row.missed_bytes += distance(end, begin)
+    row.missed_bytes[side] += distance(end, begin)
     _append(flows, slot, side, begin, end)
     if row.holes[side] > MAX_HOLES:
         _drop(flows, slot, side)

@@ -14,7 +14,7 @@ from producers.engine.model import Flow, FlowRecord, Timeouts, Tunnel
 from producers.engine.protocols import transport_name
 from producers.engine.states import connection_state
 from producers.engine.twin import tcp
-from producers.engine.twin.links import Trace
+from producers.engine.twin.network import Trace
 from producers.engine.twin.parse import Parsed, trace
 from producers.sources.packet import RawPacket
 

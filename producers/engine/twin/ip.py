@@ -4,7 +4,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from producers.engine.keys import ICMP, ICMPV6, SCTP, TCP, UDP, answer_type
-from producers.engine.twin.links import IPV4, Place
+from producers.engine.twin.network import IPV4, Place
 
 _HEADERS = {TCP: 20, UDP: 8, SCTP: 12, ICMP: 4, ICMPV6: 4}  # what must be there of a header
 _SKIPPED = frozenset({0, 43, 60, 135, 139, 140})  # IPv6 extension headers of eight-byte units
@@ -56,9 +56,13 @@ class _Header(NamedTuple):
 
 
 def segment(place: Place, data: bytes, wire_end: int) -> Segment | None:
-    """Read the IP packet at `place`; None if its headers do not parse. `wire_end` is the frame's length."""
+    """Read the IP packet at `place`; None if its headers do not parse. `wire_end` is the frame's length.
+
+    What IPv4's EtherType announces may be of version 6.
+    """
     kind, offset = place
-    header = _ipv4(data, offset, wire_end) if kind == IPV4 else _ipv6(data, offset)
+    newer = kind != IPV4 or (len(data) > offset and data[offset] >> 4 == 6)
+    header = _ipv6(data, offset) if newer else _ipv4(data, offset, wire_end)
     if header is None:
         return None
     if header.protocol == _AUTHENTICATION and (header.fragment is None or header.fragment.first):

@@ -1,4 +1,4 @@
-"""From a frame to the network layer: link headers, VLAN tags, MPLS labels, PPPoE, LLC/SNAP.
+"""From a frame to the network layer, by the capture's link type: link headers, then what `network` passes over.
 
 Every function here takes a frame and an offset and returns `Place`: the EtherType of the packet found and
 where it begins; EtherType 0 says that the frame claims no IP. None raises, whatever the bytes. Link types are
@@ -8,157 +8,26 @@ those of the tcpdump group's list (https://www.tcpdump.org/linktypes.html).
 from collections.abc import Callable, Mapping
 from struct import Struct
 
-IPV4, IPV6 = 0x0800, 0x86DD
-ETHERNET = 0x6558  # transparent Ethernet bridging, as GRE and Geneve name it
-NOTHING = 0
+from producers.engine.twin.network import (
+    IPV4,
+    IPV6,
+    NO_IP,
+    PPP,
+    PPPOE,
+    UNKNOWN,
+    Place,
+    Trace,
+    data_frame,
+    ethernet,
+    network,
+    raw_ip,
+)
 
-Place = tuple[int, int]
-NO_IP: Place = (NOTHING, 0)
-
-_VLAN = frozenset({0x8100, 0x88A8, 0x9100, 0x9200, 0x9300})
-_PPPOE = 0x8864
-_PPP = 0x880B
-_MAX_LLC = 0x05DC
-_UNKNOWN = _MAX_LLC + 1  # no EtherType: a length where none can be
-MAX_TAGS = 16
-_AF_INET, _AF_INET6 = frozenset({2}), frozenset({10, 23, 24, 28, 30})
-_PPP_PROTOCOLS = {0x21: IPV4, 0x57: IPV6, 0x281: 0x8847, 0x283: 0x8848}
+_AF_INET, _AF_INET6 = frozenset({2, IPV4}), frozenset({10, 23, 24, 28, 30, IPV6})
 _short = Struct(">H").unpack_from
 _little = Struct("<H").unpack_from
 
-
-class Trace:
-    """What a look at a frame keeps beyond the key: MAC addresses, VLAN ids, the outermost packet's key."""
-
-    __slots__ = ("destination_mac", "outer", "source_mac", "vlan_ids")
-
-    def __init__(self) -> None:
-        self.source_mac = b""
-        self.destination_mac = b""
-        self.vlan_ids: tuple[int, ...] = ()
-        self.outer: tuple[str, bytes] | None = None
-
-    def macs(self, source: bytes, destination: bytes) -> None:
-        """Keep the outermost pair of addresses; cooked captures have zeros where there is none."""
-        if not self.source_mac and len(source) == 6 and (any(source) or destination):
-            self.source_mac = source
-            self.destination_mac = destination if len(destination) == 6 else b""
-
-
 Link = Callable[[bytes, int, Trace | None], Place]
-
-
-def ethernet(data: bytes, offset: int, trace: Trace | None) -> Place:
-    """IEEE 802.3: an EtherType, or a length and then LLC."""
-    if len(data) < offset + 14:
-        return NO_IP
-    if trace is not None:
-        trace.macs(data[offset + 6 : offset + 12], data[offset : offset + 6])
-    return network(_short(data, offset + 12)[0], data, offset + 14, trace)
-
-
-def network(kind: int, data: bytes, offset: int, trace: Trace | None) -> Place:
-    """Pass over tags and labels after an EtherType (or 802.3 length) until IP or something else is there."""
-    for _ in range(MAX_TAGS):
-        if kind in {IPV4, IPV6}:
-            return kind, offset
-        if kind in _VLAN:
-            kind, offset = _vlan(data, offset, trace)
-        else:
-            step = _llc if kind <= _MAX_LLC else _STEPS.get(kind, _nothing)
-            kind, offset = step(data, offset)
-            if not offset:
-                return NO_IP
-    return NO_IP
-
-
-def _nothing(_data: bytes, _offset: int) -> Place:
-    return NO_IP
-
-
-def _vlan(data: bytes, offset: int, trace: Trace | None) -> Place:
-    """IEEE 802.1Q: the tag's identifier, then the EtherType of what follows."""
-    if len(data) < offset + 4:
-        return NO_IP
-    if trace is not None:
-        trace.vlan_ids += (_short(data, offset)[0] & 0x0FFF,)
-    return _short(data, offset + 2)[0], offset + 4
-
-
-def _pppoe(data: bytes, offset: int) -> Place:
-    """RFC 2516: the session stage, code 0."""
-    return (_PPP, offset + 6) if len(data) > offset + 6 and data[offset + 1] == 0 else NO_IP
-
-
-def _inner_ethernet(data: bytes, offset: int) -> Place:
-    """A frame within a frame: its addresses do not matter, so what follows is only passed over."""
-    return (_short(data, offset + 12)[0], offset + 14) if len(data) >= offset + 14 else NO_IP
-
-
-def _vntag(data: bytes, offset: int) -> Place:
-    """Cisco VN-Tag: four bytes, then the EtherType of what follows."""
-    return (_short(data, offset + 4)[0], offset + 6) if len(data) >= offset + 6 else NO_IP
-
-
-def _etag(data: bytes, offset: int) -> Place:
-    """IEEE 802.1BR's E-tag and Cisco metadata: six bytes, then the EtherType of what follows."""
-    return (_short(data, offset + 6)[0], offset + 8) if len(data) >= offset + 8 else NO_IP
-
-
-def _itag(_data: bytes, offset: int) -> Place:
-    """IEEE 802.1ah: four bytes, then the customer's Ethernet frame."""
-    return ETHERNET, offset + 4
-
-
-def _nsh(data: bytes, offset: int) -> Place:
-    """RFC 8300: a length in words and the kind of what follows."""
-    length = (data[offset + 1] & 0x3F) * 4 if len(data) >= offset + 8 else 0
-    if length < 8:
-        return NO_IP
-    return {1: IPV4, 2: IPV6, 3: ETHERNET, 5: 0x8847}.get(data[offset + 3], _UNKNOWN), offset + length
-
-
-def _mpls(data: bytes, offset: int) -> Place:
-    """RFC 3032: labels to the bottom of the stack, then IP by its version, or a pseudowire (RFC 4448)."""
-    for _ in range(MAX_TAGS):
-        if len(data) <= offset + 4:
-            return NO_IP
-        offset += 4
-        if data[offset - 2] & 1:
-            break
-    else:
-        return NO_IP
-    version = data[offset] >> 4
-    if version in {4, 6}:
-        return (IPV4 if version == 4 else IPV6), offset
-    return ETHERNET, offset + 4 if data[offset : offset + 2] == b"\0\0" else offset
-
-
-def _ppp(data: bytes, offset: int) -> Place:
-    """RFC 1661, with address and control if they are there and a protocol of one or two bytes."""
-    if data[offset : offset + 2] in {b"\xff\x03", b"\x0f\x00", b"\x8f\x00"}:
-        offset += 2
-    if len(data) < offset + 2:
-        return NO_IP
-    if data[offset] & 1:
-        return _PPP_PROTOCOLS.get(data[offset], _UNKNOWN), offset + 1
-    return _PPP_PROTOCOLS.get(_short(data, offset)[0], _UNKNOWN), offset + 2
-
-
-def _llc(data: bytes, offset: int) -> Place:
-    """IEEE 802.2: SNAP (RFC 1042) or the service access point of IP."""
-    head = data[offset : offset + 8]
-    if len(head) == 8 and head[:3] == b"\xaa\xaa\x03":
-        return max(_short(head, 6)[0], _UNKNOWN), offset + 8
-    if head[:3] == b"\x06\x06\x03":
-        return IPV4, offset + 3
-    return NO_IP
-
-
-def raw_ip(data: bytes, offset: int, _trace: Trace | None = None) -> Place:
-    """An IP packet without any link header: its version says which. Anything else is a damaged IPv4 packet."""
-    version = data[offset] >> 4 if len(data) > offset else 4
-    return (IPV6 if version == 6 else IPV4), offset
 
 
 def _raw_ipv4(_data: bytes, offset: int, _trace: Trace | None) -> Place:
@@ -169,17 +38,60 @@ def _raw_ipv6(_data: bytes, offset: int, _trace: Trace | None) -> Place:
     return IPV6, offset
 
 
-def _family(number: int, offset: int) -> Place:
-    if number in _AF_INET:
+def _family(family: int, offset: int) -> Place:
+    """What begins at `offset` by an address family, or by an EtherType in its stead."""
+    if family in _AF_INET:
         return IPV4, offset
-    return (IPV6, offset) if number in _AF_INET6 else NO_IP
+    return (IPV6, offset) if family in _AF_INET6 else NO_IP
 
 
-def _null(data: bytes, offset: int, _trace: Trace | None) -> Place:
-    """BSD loopback: the address family as a word in the byte order of whoever captured."""
+def _either_order(data: bytes, offset: int) -> int:
     word = data[offset : offset + 4]
-    number = min(int.from_bytes(word, "little"), int.from_bytes(word, "big"))
-    return _family(number, offset + 4)
+    return min(int.from_bytes(word, "little"), int.from_bytes(word, "big"))
+
+
+def _null(data: bytes, offset: int, trace: Trace | None) -> Place:
+    """BSD loopback: the address family as a word in the byte order of whoever captured; or PPP."""
+    if data[offset : offset + 2] == b"\xff\x03" and len(data) >= offset + 4:
+        return network(PPP, data, offset, trace)
+    return _family(_either_order(data, offset), offset + 4)
+
+
+def _pflog(data: bytes, offset: int, _trace: Trace | None) -> Place:
+    """What pf logged: the header's length, which is padded to a multiple of four, and the address family."""
+    if len(data) < offset + 4:
+        return NO_IP
+    return _family(data[offset + 1], offset + (data[offset] + 3) // 4 * 4)
+
+
+def _old_pflog(data: bytes, offset: int, _trace: Trace | None) -> Place:
+    return _family(_either_order(data, offset), offset + 28) if len(data) >= offset + 4 else NO_IP
+
+
+def _enc(data: bytes, offset: int, _trace: Trace | None) -> Place:
+    """OpenBSD's enc(4): address family, SPI and flags."""
+    return _family(_either_order(data, offset), offset + 12) if len(data) >= offset + 4 else NO_IP
+
+
+def _llc_link(data: bytes, offset: int, trace: Trace | None) -> Place:
+    """RFC 2684 over ATM: LLC."""
+    return network(0, data, offset, trace)
+
+
+def _fibre_channel(data: bytes, offset: int, trace: Trace | None) -> Place:
+    """RFC 2625: two Fibre Channel addresses, LLC."""
+    return network(0, data, offset + 16, trace)
+
+
+def _firewire(data: bytes, offset: int, trace: Trace | None) -> Place:
+    """RFC 2734: two addresses of IEEE 1394, an EtherType."""
+    if len(data) < offset + 18:
+        return NO_IP
+    return network(_short(data, offset + 16)[0], data, offset + 18, trace)
+
+
+def _directed_ppp(data: bytes, offset: int, trace: Trace | None) -> Place:
+    return network(PPP, data, offset + 1, trace)
 
 
 def _sll(data: bytes, offset: int, trace: Trace | None) -> Place:
@@ -201,23 +113,23 @@ def _sll2(data: bytes, offset: int, trace: Trace | None) -> Place:
 
 
 def _ppp_link(data: bytes, offset: int, trace: Trace | None) -> Place:
-    return network(_PPP, data, offset, trace)
+    return network(PPP, data, offset, trace)
 
 
 def _ppp_ether(data: bytes, offset: int, trace: Trace | None) -> Place:
-    return network(_PPPOE, data, offset, trace)
+    return network(PPPOE, data, offset, trace)
 
 
 def _chdlc(data: bytes, offset: int, trace: Trace | None) -> Place:
     """Cisco HDLC: address, control, EtherType; or PPP in HDLC-like framing."""
     if data[offset : offset + 1] == b"\xff":
-        return network(_PPP, data, offset, trace)
+        return network(PPP, data, offset, trace)
     if len(data) < offset + 4:
         return NO_IP
     return network(_short(data, offset + 2)[0], data, offset + 4, trace)
 
 
-def _frame_relay(data: bytes, offset: int, trace: Trace | None) -> Place:
+def frame_relay(data: bytes, offset: int, trace: Trace | None) -> Place:
     """RFC 2427 (NLPID) or Cisco's encapsulation (EtherType) after a Q.922 address of two to four bytes."""
     start = offset
     while offset < len(data) and offset - start < 4 and not data[offset] & 1:
@@ -226,7 +138,7 @@ def _frame_relay(data: bytes, offset: int, trace: Trace | None) -> Place:
     if len(data) < offset + 2:
         return NO_IP
     if data[offset] != 3:
-        return network(max(_short(data, offset)[0], _UNKNOWN), data, offset + 2, trace)
+        return network(max(_short(data, offset)[0], UNKNOWN), data, offset + 2, trace)
     offset += 2 if data[offset + 1] == 0 else 1  # a pad may follow the control byte
     nlpid = data[offset] if len(data) > offset else 0
     if nlpid == 0xCC:
@@ -234,29 +146,21 @@ def _frame_relay(data: bytes, offset: int, trace: Trace | None) -> Place:
     if nlpid == 0x8E:
         return IPV6, offset + 1
     if nlpid == 0x80 and len(data) >= offset + 6:
-        return network(max(_short(data, offset + 4)[0], _UNKNOWN), data, offset + 6, trace)
+        return network(max(_short(data, offset + 4)[0], UNKNOWN), data, offset + 6, trace)
     return NO_IP
 
 
 def _wifi(data: bytes, offset: int, trace: Trace | None, *, padded: bool = False) -> Place:
-    """IEEE 802.11 data frames that are not encrypted: LLC after a header as long as its flags tell."""
+    """IEEE 802.11 without anything before it."""
     if len(data) < offset + 24:
         return NO_IP
     kind, flags = data[offset], data[offset + 1]
-    if kind & 0x0F != 0x08 or kind & 0x40 or flags & 0x40:
-        return NO_IP  # no data frame, no data in it, or protected
-    header = 24 + (6 if flags & 3 == 3 else 0)
-    aggregated = False
-    if kind & 0x80:
-        aggregated = len(data) > offset + header and bool(data[offset + header] & 0x80)
-        header += 2 + (4 if flags & 0x80 else 0)
-    if padded:
-        header = (header + 3) // 4 * 4
-    if aggregated:
-        header += 14
+    _, at = data_frame(kind, flags, data, offset, padded=padded)
+    if not at:
+        return NO_IP
     if trace is not None:
         _wifi_macs(data, offset, flags & 3, trace)
-    return network(0, data, offset + header, trace)
+    return network(0, data, at, trace)
 
 
 def _wifi_macs(data: bytes, offset: int, direction: int, trace: Trace) -> None:
@@ -317,36 +221,37 @@ def _nflog(data: bytes, offset: int, trace: Trace | None) -> Place:
     return NO_IP
 
 
-_STEPS: Mapping[int, Callable[[bytes, int], Place]] = {
-    ETHERNET: _inner_ethernet,
-    0x8847: _mpls,
-    0x8848: _mpls,
-    0x8909: _etag,
-    0x8926: _vntag,
-    0x893F: _etag,
-    0x894F: _nsh,
-    0x88E7: _itag,
-    _PPPOE: _pppoe,
-    _PPP: _ppp,
-}
-
 LINKS: Mapping[int, Link] = {
     0: _null,
     1: ethernet,
     9: _ppp_link,
+    11: _llc_link,
     12: raw_ip,
     14: raw_ip,
+    16: raw_ip,
+    17: _old_pflog,
+    18: raw_ip,
+    19: raw_ip,
     50: _ppp_link,
     51: _ppp_ether,
+    100: _llc_link,
     101: raw_ip,
     104: _chdlc,
     105: _wifi,
-    107: _frame_relay,
+    106: raw_ip,
+    107: frame_relay,
     108: _null,
+    109: _enc,
+    112: _chdlc,
     113: _sll,
+    117: _pflog,
     119: _prism,
+    122: _fibre_channel,
     127: _radiotap,
+    138: _firewire,
+    163: _prism,
     192: _ppi,
+    204: _directed_ppp,
     228: _raw_ipv4,
     229: _raw_ipv6,
     239: _nflog,

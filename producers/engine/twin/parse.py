@@ -8,7 +8,8 @@ from struct import Struct
 
 from producers.engine.keys import TCP, UDP
 from producers.engine.twin.ip import Fragment, Segment, segment
-from producers.engine.twin.links import LINKS, Trace
+from producers.engine.twin.links import LINKS
+from producers.engine.twin.network import Trace
 from producers.engine.twin.tunnels import UDP_PORTS, inside
 
 Parsed = tuple[bytes, int, int, int, int, tuple[Fragment, ...], int, int]

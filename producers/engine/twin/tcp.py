@@ -115,13 +115,13 @@ class Connection:
             if gap > MAX_GAP:
                 side.holes = []
             elif gap > 0:
-                _hole(flow, side, sequence)
+                _hole(flow, forward, side, sequence)
             elif side.holes:
-                flow.missed_bytes -= side.fill(sequence, end)
+                _miss(flow, forward, -side.fill(sequence, end))
             side.next, side.advanced_ns = end, time_ns
         elif not (length == 1 and not ahead and not flags & FIN):  # one byte again is a keep-alive
             filled = side.fill(sequence, end)
-            flow.missed_bytes -= filled
+            _miss(flow, forward, -filled)
             if filled and time_ns - side.advanced_ns <= max(REORDERED_NS, flow.handshake_ns or 0):
                 flow.out_of_order += 1
                 return
@@ -149,7 +149,7 @@ class Connection:
         if side.next is None:
             return
         if 1 < distance(number, side.next) <= MAX_UNSEEN:  # 1: a FIN that was not seen
-            _hole(flow, side, number)
+            _hole(flow, not forward, side, number)
             side.next = number
         if side.holes and distance(number, side.holes[0][0]) > 0:
             _note(flow, not forward, "G")
@@ -182,11 +182,19 @@ class Connection:
             _note(flow, forward, "R")
 
 
-def _hole(flow: Flow, side: Side, end: int) -> None:
+def _hole(flow: Flow, forward: bool, side: Side, end: int) -> None:  # noqa: FBT001
     """What lies between the next expected sequence number and `end` is missing until it comes."""
     if side.next is not None:
-        flow.missed_bytes += distance(end, side.next)
+        _miss(flow, forward, distance(end, side.next))
         side.holes = [*side.holes, (side.next, end)][-MAX_HOLES:]
+
+
+def _miss(flow: Flow, forward: bool, amount: int) -> None:  # noqa: FBT001
+    """Count bytes of a side that did not come; less than none for those that came late."""
+    if forward:
+        flow.source_missed_bytes += amount
+    else:
+        flow.destination_missed_bytes += amount
 
 
 def is_reply(flags: int, source_port: int | None, destination_port: int | None) -> bool:

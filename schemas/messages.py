@@ -1,0 +1,65 @@
+"""`message`: an event in one line, by its dataset's template (`message:` in the YAML).
+
+A template is words; one with `{field}` in it is left out where the event has no such field.
+"""
+
+import re
+from functools import cache
+from typing import Any, NamedTuple
+
+from schemas.events import Event
+from schemas.model import Dataset
+
+MAX_MESSAGE = 1024
+"""How many characters a message has at most."""
+
+_OF_A_LIST = 5
+_FIELD = re.compile(r"\{([^}]+)\}")
+_ENDS = "{source.ip} > {destination.ip}"
+
+Path = tuple[str, ...]
+
+
+class Word(NamedTuple):
+    """The texts around the fields of a word, one more than fields, and the way to each field."""
+
+    texts: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+
+def message_of(event: Event, dataset: Dataset) -> str:
+    """The message of an event of a dataset."""
+    said = []
+    for texts, paths in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
+        if not paths:
+            said.append(texts[0])
+            continue
+        parts = [texts[0]]
+        for path, after in zip(paths, texts[1:], strict=True):
+            value: Any = event
+            for name in path:
+                value = value.get(name) if type(value) is dict else None
+            if value is None or value == []:
+                break
+            parts.append(value if type(value) is str else _told(value))
+            parts.append(after)
+        else:
+            said.append("".join(parts))
+    return " ".join(said)[:MAX_MESSAGE]
+
+
+@cache
+def words_of(template: str) -> tuple[Word, ...]:
+    """The words of a template."""
+    words = []
+    for word in template.split():
+        pieces = _FIELD.split(word)
+        words.append(Word(tuple(pieces[::2]), tuple(tuple(name.split(".")) for name in pieces[1::2])))
+    return tuple(words)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        more = ",..." if len(value) > _OF_A_LIST else ""
+        return ",".join(str(item) for item in value[:_OF_A_LIST]) + more
+    return str(value).lower() if isinstance(value, bool) else str(value)
