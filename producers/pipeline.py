@@ -93,9 +93,8 @@ class Pipeline:
         self._ordering = Ordering()
         self._holes = Holes()
         self._now_ns = 0
-        self._latest_ns = self._came_ns = (
-            0  # the latest packet's own time, and when one came by the monotonic clock
-        )
+        self._latest_ns = 0  # the latest packet's own time
+        self._came_ns = 0  # when the last block came, by the monotonic clock; 0 before the first
         self._due_ns = NEVER
 
     @property

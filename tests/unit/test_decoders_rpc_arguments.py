@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from producers.decoders.rpc import _known, method_name, operation_name
 from producers.decoders.rpc_arguments import MAX_ARGUMENTS, MAX_TEXT, arguments
 from schemas.model import datasets
-from tests.trees import event, flow, place, units
+from tests.trees import decoder, event, flow, place, units
 
 ARGUMENT = "netflight.dcerpc.argument."
 POINTER = pack("<I", 0x20000)
@@ -126,6 +126,26 @@ def test_arguments_are_in_the_event_and_can_be_left_out() -> None:
     assert call.fields["netflight.dcerpc.method"] == "EfsRpcOpenFileRaw"
     told = event("dcerpc", request=call)["netflight"]["dcerpc"]
     assert told["argument"] == {"path": [r"\\a\b"]}
+
+
+def test_arguments_of_a_call_in_fragments_are_in_its_event() -> None:
+    call, on = decoder("dcerpc"), flow(port=445)
+
+    def pdu(kind: int, first: int, last: int, **inner: Any) -> list[Any]:
+        flags = {"dcerpc.cn_flags.first_frag": str(first), "dcerpc.cn_flags.last_frag": str(last)}
+        layer = {"dcerpc.pkt_type": str(kind), "dcerpc.cn_call_id": "2", "dcerpc.opnum": "1", "flags": flags}
+        return list(call.units(layer | inner, "dcerpc", place(on, forward=kind == 0)))
+
+    (request,) = pdu(0, 1, 0)
+    assert pdu(0, 0, 0) == []
+    data = POINTER + text("\\A") + text("<Task>" + 3000 * "x" + "</Task>")
+    assert pdu(0, 0, 1, taskschedulerservice=stub(data)) == []
+    (response,) = pdu(2, 1, 1)
+    told = event("dcerpc", request=request, response=response)["netflight"]["dcerpc"]
+    assert told["argument"]["task"] == "\\A"
+    assert told["argument"]["task_definition"].endswith("</Task>")
+    (response,) = pdu(2, 1, 1)
+    assert not any(name.startswith(ARGUMENT) for name in response.fields)
 
 
 def test_operations_have_names_of_samba_and_of_microsoft() -> None:

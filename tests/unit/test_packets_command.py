@@ -62,6 +62,18 @@ def test_writes_a_flow(run: Run, flow: list[RawPacket], tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["ring/flow.pcapng", "segment", "ring/segments/flow.pcapng"])
+def test_nothing_in_the_ring_is_written_to(
+    run: Run, flow: list[RawPacket], tmp_path: Path, name: str
+) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "ring").rglob("*") if path.is_file()}
+    segment = next(path for path in before if path.suffix == ".pcapng")
+    (tmp_path / "segment").hardlink_to(segment)
+    with pytest.raises(UsageError, match=r"overwrite it|the recorder writes to"):
+        run("--community-id", id_of(flow), "-o", str(tmp_path / name))
+    assert {path: path.read_bytes() for path in (tmp_path / "ring").rglob("*") if path.is_file()} == before
+
+
 def test_writes_a_flow_to_stdout(run: Run, flow: list[RawPacket]) -> None:
     result = run("-c", id_of(flow), "-o", "-")
     assert bare(read(result.stdout_bytes)) == bare(flow)

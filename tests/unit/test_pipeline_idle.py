@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from producers import pipeline
+from producers.decoders.builder import EventBuilder
 from producers.engine.model import Accounting
 from producers.pipeline import Pipeline
 from producers.sources.packet import Block, RawPacket, block_of
@@ -63,7 +64,10 @@ def test_idle_time_is_packet_time_plus_what_has_passed(
     plan: Any = SimpleNamespace(decoders=())
     nothing: Any = None
     running = Pipeline(
-        *(source, parts_any, plan, parts_any), builder=nothing, emit=nothing, telemetry=Telemetry("producer")
+        *(source, parts_any, plan, parts_any),
+        builder=EventBuilder("default", "test"),
+        emit=nothing,
+        telemetry=Telemetry("producer"),
     )
     running.run(threading.Event())
     passed = [moment - start_ns for moment in parts.advanced]

@@ -18,6 +18,7 @@ _BINDING = {11: "bind", 12: "bind", 13: "bind", 14: "alter_context", 15: "alter_
 _NOTICES = {8: "cancel", 17: "shutdown", 18: "cancel", 19: "orphaned"}
 _REQUEST, _RESPONSE, _BIND, _BIND_ACK, _ALTER = 0, 2, 11, 12, 14
 _FLOWS, _CONTEXTS = 4096, 64  # of which it is known what is bound
+_LATE = 16  # calls of a flow whose arguments wait for the answer
 _ENDPOINT = "endpoint"
 # How interfaces call what an operation returns: an NT status, or a code of Windows.
 _NT, _WINDOWS = (".rc", ".status"), (".werror", ".werr.rc", ".dos.rc")
@@ -33,6 +34,7 @@ class DcerpcDecoder(Decoder):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._bound: OrderedDict[int, dict[str, str]] = OrderedDict()
+        self._late = self.per_flow(dict[str, dict[str, Any]])
 
     def extra_fields(self) -> frozenset[str]:
         """Where fragments begin and end, what is bound, and faults."""
@@ -52,7 +54,11 @@ class DcerpcDecoder(Decoder):
         columns = self.columns(own)
         kind = number(_first(columns, "dcerpc.pkt_type"))
         role = self.role(columns, place) or Role.SINGLE
-        if kind not in _CALLS | _BINDS | _NOTICES.keys() or not _tells(columns, role):
+        if kind not in _CALLS | _BINDS | _NOTICES.keys():
+            return
+        if not _tells(columns, role):
+            if kind == _REQUEST and inner is not None:
+                self._keep(columns, inner, place)
             return
         unit = Unit(role, self.read(columns, role), place, protocol, _key(columns, kind, place))
         unit.status = self.status(columns, role, place) if role is Role.RESPONSE else ""
@@ -64,16 +70,34 @@ class DcerpcDecoder(Decoder):
         elif kind in _BINDS:
             _bound(unit, columns, bound)
         elif kind in _CALLS:
-            _call(unit, columns, bound, "" if inner is None else layer_interface(inner[0]))
-            said_in = own if inner is None else inner[1]
-            unit.fields |= _arguments(unit, said_in, returned=kind != _REQUEST)
-            if inner is not None:
-                _mapping(unit, inner[1])
-            if kind == _RESPONSE:
-                _returned(unit, {} if inner is None else inner[1])
-            elif kind != _REQUEST:
-                _fault(unit, columns)
+            self._called(unit, columns, own, inner)
         yield unit
+
+    def _called(self, unit: Unit, columns: Columns, own: Tree, inner: tuple[str, Tree] | None) -> None:
+        """Tell what a call or its answer says; `inner` is the interface's layer, where tshark has one."""
+        name, tree = inner or ("", own)
+        _call(unit, columns, self._of_flow(unit.place), layer_interface(name))
+        asks = unit.role is Role.REQUEST
+        unit.fields |= _arguments(unit, tree, returned=not asks)
+        if inner is not None:
+            _mapping(unit, tree)
+        if asks:
+            return
+        unit.fields |= self._late.of(unit.place).pop(_first(columns, "dcerpc.cn_call_id"), {})
+        if number(_first(columns, "dcerpc.pkt_type")) == _RESPONSE:
+            _returned(unit, tree if inner is not None else {})
+        else:
+            _fault(unit, columns)
+
+    def _keep(self, columns: Columns, inner: tuple[str, Tree], place: Place) -> None:
+        """Keep the arguments of a call of several fragments, which tshark shows with the last, for its answer."""
+        name, opnum = layer_interface(inner[0]), number(_first(columns, "dcerpc.opnum"))
+        told = arguments(inner[1], name, -1 if opnum is None else opnum, returned=False)
+        kept = self._late.of(place)
+        if told:
+            if len(kept) >= _LATE:
+                del kept[next(iter(kept))]
+            kept[_first(columns, "dcerpc.cn_call_id")] = told
 
     @property
     def _beside(self) -> tuple[str, ...]:
