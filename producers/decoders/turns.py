@@ -42,6 +42,16 @@ class _Turn(Generic[T]):
     after_hole: bool
 
 
+@dataclass(slots=True)
+class _Burst:
+    """Requests that a client sent without hearing anything between them, and how many responses may be to them."""
+
+    sent: int
+    heard: int
+    asked: int = 1
+    answered: int = 0
+
+
 class Taken(NamedTuple, Generic[T]):
     """Which request a response answers, if any; the earlier ones that nobody will answer; whether it is in doubt.
 
@@ -66,18 +76,8 @@ class Turns(Generic[T]):
     """
 
     __slots__ = (
-        *(
-            "_acknowledged",
-            "_answered",
-            "_by_numbers",
-            "_identified",
-            "_limit",
-            "_pending",
-            "_pipelined",
-            "_rolls",
-            "_sure",
-        ),
-        *("_strays", "_waiting", "_waits"),
+        *("_acknowledged", "_answered", "_burst", "_by_numbers", "_identified", "_limit", "_pending"),
+        *("_pipelined", "_rolls", "_strays", "_sure", "_waiting", "_waits"),
     )
 
     def __init__(self, limit: int = 0, *, by_numbers: bool = True, identified: bool = False) -> None:
@@ -86,6 +86,7 @@ class Turns(Generic[T]):
         self._sure: bool | None = None
         self._waits = self._pipelined = self._rolls = self._strays = False
         self._answered = self._acknowledged = self._pending = -1
+        self._burst: _Burst | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -116,6 +117,9 @@ class Turns(Generic[T]):
                 given_up = list(self)
                 waiting.clear()
                 self._sure = self._waits = True
+                self._burst = None
+            if not self._waits:
+                self._learn(place)
             self._pending = -1
             self._strays &= not _reaches(place.acknowledgement, self._answered)
             if waiting and waiting[-1].heard == place.acknowledgement:
@@ -137,9 +141,18 @@ class Turns(Generic[T]):
         heard, waiting = place.acknowledgement, self._waiting
         if self._rolls or not _reaches(heard, self._answered):
             return False
-        if not self._waits:
-            return not waiting and self._pending >= 0
+        burst = self._burst
+        if not self._waits:  # it seems to: its last burst had as many responses as requests
+            return burst is not None and burst.asked == burst.answered and _after(heard, burst.heard)
         return not waiting or waiting[-1].sent < 0 or _after(heard, waiting[-1].heard)
+
+    def _learn(self, place: Place) -> None:
+        """Count the requests of a burst, to get to know whether the client waits for all responses to it."""
+        burst = self._burst
+        if burst is not None and burst.heard == place.acknowledgement:
+            burst.asked += 1
+        else:
+            self._burst = _Burst(place.sequence, place.acknowledgement)
 
     def answer(self, place: Place, possible: Callable[[T], bool] | None = None) -> Taken[T]:
         """A response was received at `place`: whom it answers, of those that are `possible`."""
@@ -149,6 +162,12 @@ class Turns(Generic[T]):
                 self._waiting.remove(turn)
             return Taken(turn.item if turn else None)
         self._begin(place)
+        burst = self._burst
+        if burst is not None:
+            fits = _after(place.acknowledgement, burst.sent) and _reaches(place.sequence, burst.heard)
+            burst.answered += (
+                1 if fits else burst.asked + 1
+            )  # those that do not fit are not counted away again
         if turn is None:
             self._sure, self._pending = False, -1
             self._heard(place)
