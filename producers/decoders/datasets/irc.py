@@ -8,7 +8,7 @@ from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.stream import Stream, is_text, piece, text
+from producers.decoders.stream import Stream, piece, text
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
@@ -51,7 +51,7 @@ class IrcDecoder(Decoder):
         stream = session.streams[sent.client]
         stream.feed(sent.data, hole=place.hole)
         while (line := stream.line()) is not None:
-            message = _parsed(text(line)) if is_text(line) else None
+            message = _parsed(text(line)) if b"\0" not in line else None  # other signs format a text
             if message is not None:
                 yield _unit(session, message, place, client=sent.client)
 
