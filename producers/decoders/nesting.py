@@ -6,8 +6,8 @@ tshark shows of another IP packet, further out or further in, must not be in suc
 
 from typing import NamedTuple
 
-from producers.decoders.protocols import NETWORKS, QUOTING
-from producers.decoders.tree import Tree
+from producers.decoders.protocols import HOLDING, NETWORKS, QUOTING
+from producers.decoders.tree import Tree, find_all, layers_of
 
 _QUOTED = -1
 
@@ -48,6 +48,28 @@ def nesting_of(names: tuple[str, ...]) -> Nesting:
         before.setdefault(name, []).append(_QUOTED if quoted else depth)
         quoted = quoted or name in QUOTING
     return Nesting(depth, names, {name: tuple(places) for name, places in before.items()})
+
+
+def names_of(found: Tree) -> list[str]:
+    """The names of the layers of a record, equal ones beside each other, where the first one is."""
+    return [
+        name for name, value in found.items() for _ in range(len(value) if isinstance(value, list) else 1)
+    ]
+
+
+def with_held(found: Tree, names: list[str]) -> list[str]:
+    """The names of layers with those of the IP headers that are in the trees of others, each after what holds it.
+
+    Where an A-MSDU holds several packets, what follows is as deep as if each stood in the one before: it cannot be
+    said which of them it belongs to, and it belongs to no flow then.
+    """
+    held = []
+    for name in names:
+        held.append(name)
+        if name in HOLDING:
+            trees = layers_of(found[name])
+            held += [each for each in NETWORKS for tree in trees for _ in find_all(tree, each)]
+    return held
 
 
 def placed(found: Tree, nesting: Nesting, depth: int) -> tuple[Tree, Tree]:

@@ -28,8 +28,10 @@ _NOT_PROTOCOLS = frozenset(
         *("pkix1implicit", "x509af", "x509ce", "x509if", "x509sat", "f5ethtrailer", "e100"),
     }
 )
-# Protocols whose errors quote the packet that they are about; its layers follow theirs.
-QUOTING = frozenset({"icmp", "icmpv6"})
+# Protocols that quote packets: the one that an error is about, samples of traffic. Their layers follow.
+QUOTING = frozenset({"icmp", "icmpv6", "sflow"})
+# Layers in whose tree tshark puts the IP headers of what they hold, while the layers above those follow.
+HOLDING = frozenset({"wlan_aggregate"})
 # Layers of streams.lua, which are called by the dataset.
 STREAMS = "netflight_stream_"
 # tshark's names where the field says otherwise.

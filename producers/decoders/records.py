@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from producers.decoders.nesting import NONE, ONE, Nesting, nesting_of, placed
-from producers.decoders.protocols import NETWORKS, QUOTING, TRANSPORTS, application_protocols
+from producers.decoders.nesting import NONE, ONE, Nesting, names_of, nesting_of, placed, with_held
+from producers.decoders.protocols import HOLDING, NETWORKS, QUOTING, TRANSPORTS, application_protocols
 from producers.decoders.tree import Tree, find_all, find_within, layers_of
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Reader:
         if found is None:
             return None
         nesting = self._nesting(found, names)
-        if depth != ANY_DEPTH and (depth != nesting.depth or names is not None):
+        if depth != ANY_DEPTH and (depth != nesting.depth or nesting.names):
             return self._partial(found, signs, nesting, depth)
         reading = Reading(self._asked_for(found, found, signs), self._protocols(tuple(found)), nesting.depth)
         if not reading.layers and len(record) < _SHORT:
@@ -143,6 +143,8 @@ class Reader:
         return tuple(telling)
 
     def _nesting(self, found: Tree, names: list[str] | None) -> Nesting:
+        if not HOLDING.isdisjoint(found):
+            names = with_held(found, names or names_of(found))
         if names is None:
             return ONE if "ip" in found or "ipv6" in found else NONE
         key = tuple(names)
@@ -232,15 +234,8 @@ def layers(record: bytes) -> tuple[int, Tree | None, list[str] | None]:
     found = source.get("layers") if isinstance(source, dict) else None
     if not isinstance(found, dict):
         return 0, None, None
-    return _ALL_SIGNS, found, _names(found)
-
-
-def _names(found: Tree) -> list[str] | None:
-    """The names of the layers of a record that could not be made compact, equal ones beside each other."""
-    names = [
-        name for name, value in found.items() for _ in range(len(value) if isinstance(value, list) else 1)
-    ]
-    return names if sum(name in NETWORKS for name in names) > 1 else None
+    names = names_of(found)
+    return _ALL_SIGNS, found, names if sum(name in NETWORKS for name in names) > 1 else None
 
 
 def _repaired(record: bytes) -> object:

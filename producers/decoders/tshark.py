@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from producers.decoders.outlet import Outlet, widen
+from producers.decoders.protocols import HOLDING
 from runtime.errors import DecoderError
 from schemas.model import datasets
 
@@ -71,7 +72,7 @@ def asked() -> Asked:
     """What all datasets together ask tshark for."""
     specs = [dataset.tshark for dataset in datasets().values() if dataset.tshark is not None]
     preferences = {name: value for spec in specs for name, value in spec.preferences.items()}
-    protocols = {name for spec in specs for name in (*spec.protocols, *spec.beside)}
+    protocols = HOLDING.union(name for spec in specs for name in (*spec.protocols, *spec.beside))
     nested = {name for spec in specs for name in spec.nested}
     return Asked(tuple(sorted(protocols)), tuple(sorted(nested)), preferences)
 

@@ -81,3 +81,21 @@ def test_the_protocols_of_an_outer_flow_are_those_before_what_is_inside() -> Non
 def test_layers_of_which_the_number_is_not_as_the_names_say_are_left_out() -> None:
     nesting = nesting_of(("eth", "ip", "dns", "gre", "ip", "dns"))
     assert placed({"dns": [{"a": "1"}]}, nesting, 2) == ({}, {"dns": [{"a": "1"}]})
+
+
+def held(*addresses: str) -> tuple[list[str], bool]:
+    """Where the layers stand that are decoded of what an A-MSDU of IP packets holds, in GRE."""
+    parts = {f"subframe {number}": {"ip": {"ip.src": each}} for number, each in enumerate(addresses)}
+    layers = {"ip": 0, "gre": 0, "wlan": 0, "wlan_aggregate": parts, "dns": {"at": "5"}}
+    reading = Reader(WANTED).read(orjson.dumps([0, layers]), 2)
+    assert reading is not None
+    return [layer["at"] for _, layer in reading.layers], reading.misplaced
+
+
+def test_what_an_aggregate_of_one_packet_holds_is_decoded_and_of_several_it_is_not() -> None:
+    assert held("10.0.0.1") == (["5"], False)
+    assert held("10.0.0.1", "10.0.0.2") == ([], True)
+
+
+def test_a_sample_of_traffic_is_not_what_its_flow_said() -> None:
+    assert told("eth ip udp sflow dns", 1) == ([], False)
