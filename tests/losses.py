@@ -142,7 +142,17 @@ def span(event: Event) -> tuple[int, int]:
 def endings(path: Path) -> dict[int, frozenset[int]]:
     """For each frame with a piece of a longer message, the frames in which tshark puts it together, at any level."""
     fields = [part for name in _REASSEMBLED for part in ("-e", name)]
-    command = ["tshark", "-n", "-r", path, "-o", "tcp.reassemble_out_of_order:TRUE", "-Y", "tcp.len > 0"]
+    command = [
+        "tshark",
+        "-n",
+        "-2",
+        "-r",
+        path,
+        "-o",
+        "tcp.reassemble_out_of_order:TRUE",
+        "-Y",
+        "tcp.len > 0",
+    ]
     ran = subprocess.run(
         [*command, "-T", "fields", "-e", "frame.number", *fields], check=False, capture_output=True, text=True
     )

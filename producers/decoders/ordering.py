@@ -25,7 +25,7 @@ _MASK = 0xFFFF_FFFF
 _FLOW, _WHOLE, _TCP = int(Kind.FLOW), int(Fragment.NONE), 6
 _COLUMNS = (
     *("uid", "forward", "sequence", "length", "tcp_flags", "acknowledgement", "sequence_shift"),
-    *("acknowledgement_shift", "missing", "unseen", "verdict"),
+    *("acknowledgement_shift", "missing", "unseen", "verdict", "pushed"),
 )
 
 
@@ -171,14 +171,27 @@ class Ordering:
         self._now_ns = int(times[-1])
 
     def _see(self, index: int, row: tuple[int, ...], batch: Batch) -> Iterator[_Turn]:
-        uid, forward, sequence, length, flags, acknowledged, shift, back_shift, missing, unseen, verdict = row
+        (
+            uid,
+            forward,
+            sequence,
+            length,
+            flags,
+            acknowledged,
+            shift,
+            back_shift,
+            missing,
+            unseen,
+            verdict,
+            pushed,
+        ) = row
         stream = self._streams.get(uid)
         if stream is None:
             if missing <= 0 and unseen <= 0:
                 if verdict & DECODE:
                     yield _Turn(index, index, False, 0)  # a field of a tuple
                 return
-            stream = self._streams[uid] = self._new_stream()
+            stream = self._streams[uid] = self._new_stream((bool(pushed & 1), bool(pushed & 2)), forward)
         side = 1 - forward
         acknowledgement = acknowledged if flags & _ACK else None
         stream.see(side, flags, acknowledgement)
@@ -203,13 +216,13 @@ class Ordering:
                 oldest = next(uid for uid, stream in self._streams.items() if stream.held)
                 yield from self._release(oldest, index, force=True)
 
-    def _new_stream(self) -> Stream:
+    def _new_stream(self, pushed: tuple[bool, bool], forward: int) -> Stream:
         """Another connection to follow; where there are too many, one of which nothing is held back is forgotten."""
         if len(self._streams) >= MAX_STREAMS:
             idle = next((uid for uid, stream in self._streams.items() if not stream.held), None)
             if idle is not None:
                 del self._streams[idle]
-        return Stream()
+        return Stream(pushed if forward else pushed[::-1])
 
     def _release(self, uid: int, after: int, *, force: bool = False) -> Iterator[_Turn]:
         """Yield the packets of a connection whose turn it is."""

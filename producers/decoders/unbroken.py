@@ -17,7 +17,10 @@ MAX_HELD, MAX_HELD_BYTES = 256, 1 << 20
 """What is held back of one connection at most."""
 _MAX_HOLES = 64
 _MAX_LOST = 1 << 24  # a hole of more than this is no hole but another stream
-_JUMP, _JUMPS, _REGIONS = 0x1000_0000, 8, 7
+_JUMP, _JUMPS, _REGIONS = 0x1000_0000, 4, 7
+_FULL = (1460, 1448, 1440, 1428, 1380, 1360)  # payload of segments that are as long as may be
+_LEAST_FULL = 500
+_DOUBTED = 64
 _MASK, _HALF = 0xFFFF_FFFF, 0x8000_0000
 _PUSH, _RESET = 8, 4
 
@@ -94,10 +97,16 @@ class Ready(NamedTuple):
 class Stream:
     """Both directions of a connection that has, or had, a hole.
 
-    `holes` are those that are lost. `over` says that nothing is held back and nothing was lost.
+    `pushed` says of each side whether its last segment before had PSH. `holes` are those that are lost. `over` says
+    that nothing is held back and nothing was lost.
+
+    What follows a lost hole may be the middle of a message. tshark knows where it ends if it saw its beginning, which
+    ended with a segment without PSH. Else, where as much is lost as full segments hold, nothing is passed on until
+    a message surely begins: after a short segment with PSH, or as the answer to what acknowledged all before it.
+    There the numbers leap, so that tshark expects nothing of a message before it any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pushed: tuple[bool, bool] = (True, True)) -> None:
         self.holes: list[Hole] = []
         self.held: list[Segment] = []  # as they came
         self.held_bytes = 0
@@ -107,7 +116,13 @@ class Stream:
         self._lost: list[tuple[int, int, int]] = []  # holes, not raw
         self._marked = [False, False]
         self._jump, self._jumps = [0, 0], [0, 0]
-        self._pushed, self._last = [False, False], -1
+        self._pushed, self._short = list(pushed), [False, False]
+        self._full = 0  # the longest payload
+        self._doubted = [0, 0]  # how many segments may still be left out
+        self._answered: list[tuple[int, int] | None] = [
+            None,
+            None,
+        ]  # where the other side answered, and its end
         self._gap: _Gap | None = None
         self._since = 0  # when what is held back first met the gap
         self._acknowledged_at: tuple[int, int] | None = None
@@ -143,6 +158,7 @@ class Stream:
             self._next[side] = (segment.begin - segment.missing) & _MASK
         if self._next[other] is None and segment.unseen and segment.acknowledgement is not None:
             self._next[other] = (segment.acknowledgement - segment.unseen) & _MASK
+        self._full = max(self._full, ahead(segment.end, segment.begin))
         self.held.append(segment)
         self.held_bytes += segment.size
 
@@ -189,8 +205,14 @@ class Stream:
     def _lose(self, gap: _Gap) -> None:
         side, begin, end, shift = gap
         self._next[side] = end
+        full = self._is_full(ahead(end, begin))
         self._marked[side] = True
         self._jumps[side] = _JUMPS
+        self._doubted[side] = _DOUBTED if full and self._pushed[side] else 0
+        if not full:
+            self._pushed[side] = self._short[side] = True
+        else:
+            self._short[side] = False
         if len(self.holes) < _MAX_HOLES:
             self.holes.append(Hole(side, (begin + shift) & _MASK, (end + shift) & _MASK))
             self._lost.append((side, begin, end))
@@ -261,15 +283,42 @@ class Stream:
             return  # it has all come before
         if expected is None or ahead(segment.end, expected) > 0:
             self._next[side] = segment.end
-        hole = self._marked[side] and expected is not None and ahead(segment.begin, expected) >= 0
-        if hole:
-            self._marked[side] = False
-        elif self._jumps[side] and self._last == 1 - side and self._pushed[side]:
+        follows = expected is not None and ahead(segment.begin, expected) >= 0
+        begins = follows and self._begins(segment)
+        self._pushed[side] = bool(segment.flags & _PUSH)
+        self._short[side] = ahead(segment.end, segment.begin) < (
+            self._full if self._full >= _LEAST_FULL else _HALF
+        )
+        if segment.acknowledgement is not None and segment.acknowledgement == self._next[1 - side]:
+            self._answered[1 - side] = segment.acknowledgement, segment.end
+        if self._doubted[side] and follows and not begins:
+            self._doubted[side] -= 1
+            return
+        if begins and self._jumps[side]:
             self._jumps[side] -= 1
             self._jump[side] = (self._jump[side] + _JUMP) % (_REGIONS * _JUMP)
-        self._last = side
-        self._pushed[side] = bool(segment.flags & _PUSH)
+        self._doubted[side] = 0
+        hole = self._marked[side] and follows
+        self._marked[side] = self._marked[side] and not hole
         out.append(Ready(segment, hole, self._jump[side]))
+
+    def _begins(self, segment: Segment) -> bool:
+        """Whether a message surely begins with a segment that follows what came before."""
+        side = segment.side
+        if self._pushed[side] and self._short[side]:
+            return True
+        answered = self._answered[side]
+        return (
+            answered is not None
+            and answered[0] == segment.begin
+            and segment.acknowledgement is not None
+            and ahead(segment.acknowledgement, answered[1]) >= 0
+        )
+
+    def _is_full(self, length: int) -> bool:
+        """Whether lost bytes were full segments, so that their message is likely to go on after them."""
+        sizes = (*_FULL, self._full) if self._full >= _LEAST_FULL else _FULL
+        return any(length % size == 0 for size in sizes)
 
     def _fills(self, segment: Segment) -> bool:
         """Whether a late segment has bytes of a hole that was given up, or of the time before the first hole."""

@@ -28,8 +28,8 @@ def sent(block: Block, facts: np.ndarray, chosen: list[int]) -> list[RawPacket]:
     indexes = np.array(chosen, dtype=np.int64)
     numbers, new = Interfaces().number(block)
     batch: Any = SimpleNamespace(block=block, facts=facts, flow=lambda _index: None)
-    chosen = Chosen(batch, indexes, indexes + block.first_frame, np.zeros(len(indexes), np.bool_), indexes)
-    encoded = portion(batch, indexes, places_of(chosen), numbers)
+    handed = Chosen(batch, indexes, indexes + block.first_frame, np.zeros(len(indexes), np.bool_), indexes)
+    encoded = portion(batch, indexes, places_of(handed), numbers)
     assert [encoded.frame(n) for n in range(len(chosen))] == [block.first_frame + index for index in chosen]
     return read(preamble() + new + bytes(encoded.data))
 

@@ -1,6 +1,7 @@
 """TCP streams are put in order before tshark sees them, and a hole is waited for as long as it may be filled."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from struct import pack
 
 import pytest
@@ -190,10 +191,30 @@ def test_after_a_hole_a_message_that_surely_begins_stands_alone() -> None:
     given = Given(packets).end()
     assert given.holes == [5]
     up = [given.numbers[place] for place in (3, 5, 7)]
-    assert up[1] - up[0] == 30
-    assert up[2] - up[1] > 1 << 26
+    assert all(after - before > 1 << 26 for before, after in pairwise(up))
     down = [given.numbers[place] for place in (4, 6, 8)]
     assert down == [down[0], down[0] + 10, down[0] + 20]
+
+
+def test_the_rest_of_a_message_whose_beginning_is_lost_is_left_out() -> None:
+    lost = segment(False, 0, 1460, 10, flags=ACK)
+    packets = [
+        *opened(),
+        segment(True, 0, 10, 0),
+        segment(False, 1460, 1460, 10, flags=ACK),  # 3: what is before it never came
+        segment(False, 2920, 700, 10),  # its end
+        segment(False, 3620, 30, 10),  # another message
+        segment(True, 10, 10, 3650),
+        segment(False, 3650, 1460, 20, flags=ACK),
+    ]
+    given = Given(packets).end()
+    assert given.order == [0, 1, 2, 3, 6, 7, 8]
+    assert given.holes == [6]
+    whole = Given([*packets[:4], lost, *packets[4:]]).end()
+    assert whole.order == [*range(10)]
+    begun = Given([*packets[:4], segment(False, 0, 1460, 10, flags=ACK), *packets[5:]]).end()
+    assert begun.order == [*range(9)]  # tshark has seen its beginning
+    assert begun.holes == [5]
 
 
 def test_a_stream_of_holes_is_bounded() -> None:
@@ -220,7 +241,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[RawPacket], list[int]]:
         packets += opened(port)
     for number in range(draw(st.integers(5, 50))):
         port, up = draw(st.sampled_from([*ends])), draw(st.booleans())
-        length = draw(st.sampled_from([0, 1, 10, 1000]))
+        length = draw(st.sampled_from([0, 1, 10, 100]))
         own, other = ends[port] if up else ends[port][::-1]
         packets.append(
             segment(

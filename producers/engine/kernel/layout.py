@@ -163,6 +163,7 @@ FACTS = np.dtype(
             "i4",
         ),  # of a decoded segment: bytes before it that did not come; -n: it begins n before the furthest one's end
         ("unseen", "i4"),  # bytes that it acknowledges and that did not come
+        ("pushed", "u1"),  # bit 0: the segment before it had PSH; bit 1: the other side's last one
         # policy
         ("verdict", "u1"),
         ("rule", "u1"),  # index of the rule that decided

@@ -44,10 +44,10 @@ STREAMS = np.dtype(
 )
 _STREAMS = 1 << 14
 
-_BEGUN, _SKIPPED, _CUT, _HOLE, _LOWERED = 1, 2, 4, 8, 16
+_BEGUN, _SKIPPED, _CUT, _HOLE, _LOWERED, _PUSHED = 1, 2, 4, 8, 16, 32
 _FLOWS = (1 << 14) - 1
 _FLOW, _WHOLE = int(Kind.FLOW), int(Fragment.NONE)
-_FIN, _SYN, _ACK = 1, 2, 16
+_FIN, _SYN, _PSH, _ACK = 1, 2, 8, 16
 _WRAP = 0xFFFFFFFF
 _MAX_UNSEEN = 1 << 24  # an acknowledgement of more than this beyond what came is not believed
 _PORT = np.uint64(48)
@@ -72,6 +72,7 @@ def splice(flows: Any, facts: Any, streams: Any) -> None:
         fact.acknowledgement_shift = 0
         fact.missing = 0
         fact.unseen = 0
+        fact.pushed = 0
         if fact.kind != _FLOW or fact.protocol != 6 or fact.slot < 0 or fact.fragment != _WHOLE:
             continue
         flow = flows[fact.slot]
@@ -94,6 +95,9 @@ def splice(flows: Any, facts: Any, streams: Any) -> None:
 def _take(flow: Any, fact: Any, side: int) -> None:
     """Write what concerns a packet that is handed over."""
     acknowledgement = number(fact.acknowledgement)
+    fact.pushed = (number(flow.splice_state[side]) & _PUSHED > 0) | (
+        number(flow.splice_state[1 - side]) & _PUSHED > 0
+    ) << 1
     _lower(flow, side, number(fact.sequence) - (0 if fact.tcp_flags & _SYN else 1))
     if fact.tcp_flags & _ACK:
         _lower(flow, 1 - side, acknowledgement - 1)
@@ -194,6 +198,7 @@ def _skip(flow: Any, fact: Any, side: int) -> None:
     elif not state & _SKIPPED or _after(end, number(flow.splice_skipped[side])) > 0:
         flow.splice_skipped[side] = end & _WRAP
         flow.splice_state[side] |= _SKIPPED
+        _note_push(flow, fact, side)
 
 
 @bare_inner
@@ -247,6 +252,7 @@ def _hand_over(flow: Any, fact: Any, side: int) -> int:
     end = sequence + length + (1 if fact.tcp_flags & _SYN else 0)
     if not flow.splice_state[side] & _BEGUN:
         flow.splice_state[side] |= _BEGUN
+        _note_push(flow, fact, side)
         flow.splice_first[side] = sequence
         flow.splice_end[side] = end & _WRAP
         return number(flow.splice_shift[side])
@@ -261,9 +267,19 @@ def _hand_over(flow: Any, fact: Any, side: int) -> int:
             flow.splice_hole[side] = end & _WRAP
     if _after(end, number(flow.splice_end[side])) > 0:
         flow.splice_end[side] = end & _WRAP
+        _note_push(flow, fact, side)
     if flow.splice_state[side] & _SKIPPED and _after(number(flow.splice_skipped[side]), end) <= 0:
         flow.splice_state[side] &= ~_SKIPPED
     return _shift_at(flow, side, sequence)
+
+
+@bare_inner
+def _note_push(flow: Any, fact: Any, side: int) -> None:
+    """Note whether a side's stream has come to what is likely to be the end of a message."""
+    if fact.tcp_flags & (_PSH | _SYN):
+        flow.splice_state[side] |= _PUSHED
+    else:
+        flow.splice_state[side] &= ~_PUSHED
 
 
 @bare_inner
