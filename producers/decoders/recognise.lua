@@ -347,7 +347,7 @@ local answers = {
     { "^END\r\n", "memcached", server }, { "^STAT %S+ ", "memcached", server }, { "^VERSION %d", "memcached", server },
   },
 }
-local said, held, longest_start = {}, 0, 512
+local said, held, longest_start, taken = {}, 0, 512, 0
 
 local function speaker(pinfo) return tostring(pinfo.src) .. " " .. pinfo.src_port end
 
@@ -402,7 +402,7 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
     if what then remember(what, pinfo) end
     return false
   end
-  pinfo.conversation = layer
+  pinfo.conversation, taken = layer, pinfo.number
   layer.dissector(buffer, pinfo, tree)
   return true
 end)
@@ -411,9 +411,11 @@ end)
 -- to begin gets a layer of ours that gives its packets back to tshark, until one of the first of them, or at any time one
 -- with a TLS hello, shows that the port is another protocol's.
 local requests = {
-  { "^%u+ [^%c ]+ HTTP/1%.[01]\r\n", "http" }, { "^HTTP/1%.[01] [1-5]%d%d[ \r]", "http" }, { "^%z%z..[\254\255]SMB", "smb" },
+  { "^%u+ [^%c ]+ HTTP/1%.[01]\r\n", "http" }, { "^HTTP/1%.[01] [1-5]%d%d[ \r]", "http", server },
+  { "^%z%z..[\254\255]SMB", "smb", either },
 }
-local tcp_stream, tcp_flags, tcp_length = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.len")
+local tcp_stream, tcp_flags, tcp_payload = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.payload")
+local shown = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Field.new("nbss"), Field.new("tpkt") }
 local dissectors, connections, begun_connections, first_looks = {}, {}, 0, 4
 local tls_name = tostring(tls)
 
@@ -431,23 +433,44 @@ end
 -- Whether tshark asks the dissector itself: of the server's port, or of the lower one that has any.
 local function asked_anyhow(own, server, pinfo)
   local low, high = math.min(pinfo.src_port, pinfo.dst_port), math.max(pinfo.src_port, pinfo.dst_port)
-  for _, port in ipairs({ server, low, high }) do
+  for _, port in ipairs({ server or low, low, high }) do
     local first = dissector_of(port)
     if first ~= "" then return first == own end
   end
   return false
 end
 
+-- TLS from its middle on: whole records, one after the other, that end with the segment.
+local function is_records(buffer)
+  local at, length = 0, buffer:len()
+  while at + 6 <= length do
+    local kind, version, size = buffer(at, 1):uint(), buffer(at + 1, 2):uint(), buffer(at + 3, 2):uint()
+    if kind < 20 or kind > 23 or version < 0x0300 or version > 0x0304 or size == 0 or size > longest_record then return false end
+    at = at + 5 + size
+  end
+  return at == length
+end
+
 -- The layer of the protocol that a segment begins with, unless it is what tshark takes the port for.
 local function proven(buffer, pinfo, begun)
-  if starts_tls(buffer) then return not asked_anyhow(tls_name, begun.server, pinfo) and encrypted or nil end
-  if begun.looked >= first_looks then return nil end
-  begun.looked = begun.looked + 1
+  local early = begun.looked < first_looks
+  if early then begun.looked = begun.looked + 1 end
+  if starts_tls(buffer) or early and is_records(buffer) then
+    return not asked_anyhow(tls_name, begun.server, pinfo) and encrypted or nil
+  end
+  if not early then return nil end
   local text = buffer:raw(0, math.min(buffer:len(), longest_start))
-  local name = first_match(requests, text) or first_match(texts, text)
-  if name == nil and #text >= 8 then name = measured(buffer, text, buffer:len()) end
+  local name, by = first_match(requests, text)
+  if name == nil then name, by = first_match(texts, text) end
+  if name == nil and #text >= 8 then name, by = measured(buffer, text, buffer:len()) end
   if name == nil or asked_anyhow(dissector_of(own_ports[name] or 0), begun.server, pinfo) then return nil end
-  return layer_at(begun.server, layers[name], pinfo)
+  return begun.server and layer_at(begun.server, layers[name], pinfo) or layer_of(name, by, pinfo)
+end
+
+local function remember_connection(stream, server)
+  if begun_connections >= most then connections, begun_connections = {}, 0 end
+  connections[stream], begun_connections = { server = server, looked = 0 }, begun_connections + 1
+  return connections[stream]
 end
 
 local gate = Proto("netflight_gate", "Strong signatures before ports")
@@ -460,17 +483,37 @@ function gate.dissector(buffer, pinfo, tree)
   return layer.dissector(buffer, pinfo, tree)
 end
 
+-- Where the beginning was not seen, tshark has dissected the segment already: what it made of it by the port does not count
+-- (producers/decoders/records.py).
+local instead = Proto("netflight_instead", "In place of what the port says")
+local function dissect_again(payload, pinfo, tree, begun)
+  for _, field in ipairs(shown) do
+    if field() then return end
+  end
+  local layer = taken ~= pinfo.number and proven(payload:tvb(), pinfo, begun)
+  if not layer then return end
+  tree:add(instead, payload)
+  pinfo.conversation = layer
+  layer.dissector(payload:tvb(), pinfo, tree)
+end
+
 -- Runs after all others: on the packets that begin a connection, it puts the gate in front.
 local beginnings = Proto("netflight_beginnings", "Where connections begin")
-function beginnings.dissector(buffer, pinfo)
-  if pinfo.port_type ~= 2 then return 0 end
-  local flags, stream = tcp_flags(), tcp_stream()
-  if flags == nil or stream == nil or bit32.band(flags.value, 2) == 0 or connections[stream.value] then return 0 end
-  if begun_connections >= most then connections, begun_connections = {}, 0 end
-  local server = bit32.band(flags.value, 16) == 0 and pinfo.dst_port or pinfo.src_port
-  connections[stream.value] = { server = server, looked = 0 }
-  begun_connections = begun_connections + 1
-  if tcp_length().value == 0 then pinfo.conversation = gate end
+function beginnings.dissector(buffer, pinfo, tree)
+  local stream = pinfo.port_type == 2 and tcp_stream()
+  if not stream then return 0 end
+  local begun, payload = connections[stream.value], tcp_payload()
+  local flags = begun == nil and tcp_flags().value or 0
+  if bit32.band(flags, 2) ~= 0 then
+    begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
+    begun.gated = payload == nil
+    if begun.gated then pinfo.conversation = gate end
+  elseif begun == nil and payload then
+    begun = remember_connection(stream.value, nil)
+  end
+  if payload and begun and not begun.gated and begun.looked < first_looks and payload.range:len() >= 8 then
+    dissect_again(payload.range, pinfo, tree, begun)
+  end
   return 0
 end
 register_postdissector(beginnings)

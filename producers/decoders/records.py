@@ -22,6 +22,9 @@ ERROR = 0x0080_0000
 LAYER = "netflight.layer"
 """Under which name an item of expert information tells the layer that it is about."""
 
+INSTEAD = "netflight_instead"
+"""The layer of `recognise.lua` behind which stands what takes the place of what tshark made of a segment by its port."""
+
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REMEMBERED = 4096
@@ -99,6 +102,8 @@ class Reader:
         signs, found = layers(record)
         if found is None:
             return None
+        if INSTEAD in found:
+            found = _proven(found)
         telling = self._telling(found)
         if signs:
             for name, sign in self._nested:
@@ -142,6 +147,14 @@ class Reader:
             plain, tunnelled = (application_protocols(names, tunnelled=inside) for inside in (False, True))
             known = self._named[names] = (tuple(plain), tuple(tunnelled))
         return known
+
+
+def _proven(found: Tree) -> Tree:
+    """The layers up to the transport, and those that stand in place of what tshark made of the segment by its port."""
+    names = list(found)
+    at = names.index(INSTEAD)
+    below = max((place for place in range(at) if names[place] in TRANSPORTS), default=-1)
+    return {name: found[name] for name in (*names[: below + 1], *names[at + 1 :])}
 
 
 def _joined(own: list[Tree], others: dict[str, list[Tree]]) -> list[Tree]:
