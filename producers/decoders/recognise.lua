@@ -415,7 +415,6 @@ local requests = {
   { "^%z%z..[\254\255]SMB", "smb", either },
 }
 local tcp_stream, tcp_flags, tcp_payload = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.payload")
-local shown = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Field.new("nbss"), Field.new("tpkt") }
 local dissectors, connections, begun_connections, first_looks = {}, {}, 0, 4
 local tls_name = tostring(tls)
 
@@ -483,41 +482,6 @@ function gate.dissector(buffer, pinfo, tree)
   return layer.dissector(buffer, pinfo, tree)
 end
 
--- Where the beginning was not seen, tshark has dissected the segment already: what it made of it by the port does not count
--- (producers/decoders/records.py).
-local instead = Proto("netflight_instead", "In place of what the port says")
-local function dissect_again(payload, pinfo, tree, begun)
-  for _, field in ipairs(shown) do
-    if field() then return end
-  end
-  local layer = taken ~= pinfo.number and proven(payload:tvb(), pinfo, begun)
-  if not layer then return end
-  tree:add(instead, payload)
-  pinfo.conversation = layer
-  layer.dissector(payload:tvb(), pinfo, tree)
-end
-
--- Runs after all others: on the packets that begin a connection, it puts the gate in front.
-local beginnings = Proto("netflight_beginnings", "Where connections begin")
-function beginnings.dissector(buffer, pinfo, tree)
-  local stream = pinfo.port_type == 2 and tcp_stream()
-  if not stream then return 0 end
-  local begun, payload = connections[stream.value], tcp_payload()
-  local flags = begun == nil and tcp_flags().value or 0
-  if bit32.band(flags, 2) ~= 0 then
-    begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
-    begun.gated = payload == nil
-    if begun.gated then pinfo.conversation = gate end
-  elseif begun == nil and payload then
-    begun = remember_connection(stream.value, nil)
-  end
-  if payload and begun and not begun.gated and begun.looked < first_looks and payload.range:len() >= 8 then
-    dissect_again(payload.range, pinfo, tree, begun)
-  end
-  return 0
-end
-register_postdissector(beginnings)
-
 -- SS7's Telephone User Part (ITU-T Q.723), of which tshark knows no more than that it is none of the others.
 local tup = named("tup", "Telephone User Part", 3)
 if tup then DissectorTable.get("mtp3.service_indicator"):add(4, tup) end
@@ -546,3 +510,94 @@ for name, each in pairs({ snmp = { 161, begins_snmp }, dnp3 = { 20000, begins_dn
     return true
   end)
 end
+
+-- Where the beginning was not seen, tshark has dissected the packet already: what it made of it by the port does not count
+-- (producers/decoders/records.py). So it is with the first datagrams of a flow, which nothing comes before.
+local instead = Proto("netflight_instead", "In place of what the port says")
+local function dissect_again(layer, payload, pinfo, tree)
+  tree:add(instead, payload)
+  pinfo.conversation = layer
+  layer.dissector(payload:tvb(), pinfo, tree)
+end
+
+local function any_shown(fields)
+  for _, field in ipairs(fields) do
+    if field() then return true end
+  end
+  return false
+end
+
+local in_segments = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Field.new("nbss"), Field.new("tpkt") }
+local function after_segment(pinfo, tree)
+  local stream = tcp_stream()
+  if stream == nil then return end
+  local begun, payload = connections[stream.value], tcp_payload()
+  local flags = begun == nil and tcp_flags().value or 0
+  if bit32.band(flags, 2) ~= 0 then
+    begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
+    begun.gated = payload == nil
+    if begun.gated then pinfo.conversation = gate end
+  elseif begun == nil and payload then
+    begun = remember_connection(stream.value, nil)
+  end
+  if payload == nil or begun == nil or begun.gated or begun.looked >= first_looks then return end
+  if payload.range:len() < 8 or taken == pinfo.number or any_shown(in_segments) then return end
+  local layer = proven(payload.range:tvb(), pinfo, begun)
+  if layer then dissect_again(layer, payload.range, pinfo, tree) end
+end
+
+-- DTLS: a record of epoch 0 that fits, with a client hello (RFC 6347, 4.1 and 4.2.2). QUIC: a long header of a version in
+-- use in a datagram of its least size (RFC 9000, 14.1 and 17.2). STUN: the magic cookie and the length (RFC 8489, 5).
+local function begins_dtls(buffer)
+  return buffer:len() >= 25 and buffer(0, 2):uint() == 0x16FE and (buffer(2, 1):uint() == 0xFF or buffer(2, 1):uint() == 0xFD)
+    and buffer(3, 2):uint() == 0 and buffer(11, 2):uint() <= buffer:len() - 13 and buffer(13, 1):uint() == 1
+    and buffer(22, 3):uint() + 12 == buffer(11, 2):uint()
+end
+
+local function begins_quic(buffer)
+  if buffer:len() < 1200 or buffer(0, 1):uint() < 0xC0 or buffer(5, 1):uint() > 20 then return false end
+  local version = buffer(1, 4):uint()
+  return version == 1 or version == 0x6B3343CF
+end
+
+local function begins_stun(buffer)
+  return buffer:len() >= 20 and buffer(0, 1):uint() < 4 and buffer(4, 4):uint() == 0x2112A442
+    and buffer(2, 2):uint() == buffer:len() - 20 and buffer(2, 2):uint() % 4 == 0
+end
+
+local datagrams, flows_of_datagrams, seen_flows = {}, {}, 0
+for name, each in pairs({ dtls = { "dtls", begins_dtls }, quic = { "quic", begins_quic }, stun = { "stun-udp", begins_stun } }) do
+  local layer, dissector = Proto("netflight_udp_" .. name, name .. " on any port"), Dissector.get(each[1])
+  function layer.dissector(buffer, pinfo, tree) return dissector:call(buffer, pinfo, tree) end
+  table.insert(datagrams, { layer = layer, begins = each[2] })
+end
+
+local in_datagrams = { Field.new("dtls"), Field.new("quic"), Field.new("stun"), Field.new("classicstun"), Field.new("gquic") }
+local udp_stream, udp_payload = Field.new("udp.stream"), Field.new("udp.payload")
+local function after_datagram(pinfo, tree)
+  local stream, payload = udp_stream(), udp_payload()
+  if stream == nil or payload == nil then return end
+  local looked = flows_of_datagrams[stream.value] or 0
+  if looked >= first_looks then return end
+  if looked == 0 then
+    if seen_flows >= most then flows_of_datagrams, seen_flows = {}, 0 end
+    seen_flows = seen_flows + 1
+  end
+  flows_of_datagrams[stream.value] = looked + 1
+  if any_shown(in_datagrams) then return end
+  for _, each in ipairs(datagrams) do
+    if each.begins(payload.range:tvb()) then return dissect_again(each.layer, payload.range, pinfo, tree) end
+  end
+end
+
+-- Runs after all others: on the packets that begin a connection, it puts the gate in front.
+local beginnings = Proto("netflight_beginnings", "Where connections begin")
+function beginnings.dissector(buffer, pinfo, tree)
+  if pinfo.port_type == 2 then
+    after_segment(pinfo, tree)
+  elseif pinfo.port_type == 3 then
+    after_datagram(pinfo, tree)
+  end
+  return 0
+end
+register_postdissector(beginnings)
