@@ -34,7 +34,7 @@ def connection(*turns: bytes, port: int, client: int = 40_000, begun: bool = Tru
 
 
 def ported(source: Path, ports: Mapping[int, int], protocol: int = TCP) -> bytes:
-    """A capture as pcap in which each of the `ports` of a protocol's packets is another; checksums stay as they were."""
+    """A capture as pcap with other ports of a protocol, as `ports` maps them; checksums stay as they were."""
     packets = read(source.read_bytes())
     moved = [(each.time_ns, _ported(each, ports, protocol), each.wire_length) for each in packets]
     return pcap(moved, magic=0xA1B23C4D, linktype=packets[0].linktype)
@@ -65,11 +65,13 @@ def _transport(data: bytes | bytearray, linktype: int, protocol: int) -> int:
 
 
 def copies(source: Path, client: int, server: int, ports: Sequence[int]) -> bytes:
-    """A connection of a capture once for each of the `ports`, which is its server's then; its client has ports of its own.
+    """A connection of a capture once for each of the `ports` as its server's; the client's port counts up.
 
     Copies begin a second after each other. IPv4 or IPv6 on Ethernet.
     """
-    whole = [each for each in read(source.read_bytes()) if _ends(each) in ((client, server), (server, client))]
+    whole = [
+        each for each in read(source.read_bytes()) if _ends(each) in ((client, server), (server, client))
+    ]
     moved = []
     for number, port in enumerate(ports):
         other = {client: FIRST_CLIENT + number, server: port}

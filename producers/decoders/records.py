@@ -23,7 +23,7 @@ LAYER = "netflight.layer"
 """Under which name an item of expert information tells the layer that it is about."""
 
 INSTEAD = "netflight_instead"
-"""The layer of `recognise.lua` behind which stands what takes the place of what tshark made of a segment by its port."""
+"""The layer of `recognise.lua` that precedes what replaces the layers that tshark made of a packet by its port."""
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")

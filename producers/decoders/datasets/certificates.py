@@ -94,7 +94,9 @@ def chain_fields(chain: tuple[bytes, ...], side: str) -> dict[str, Any]:
 def chain_entry(der: bytes) -> dict[str, Any]:
     """What an element of a chain says of a DER certificate."""
     fields = certificate_fields(der, "server")
-    found = {name: fields[f"tls.server.{of}"] for name, of in _OF_A_CHAIN.items() if f"tls.server.{of}" in fields}
+    found = {
+        name: fields[f"tls.server.{of}"] for name, of in _OF_A_CHAIN.items() if f"tls.server.{of}" in fields
+    }
     entry: dict[str, Any] = {**found, "hash": hashes(der)._asdict()}
     constraints = _name_constraints(der)
     if constraints:
@@ -232,7 +234,7 @@ def _general_name(item: x509.GeneralName) -> str:
 
 
 def _name_constraints(der: bytes) -> list[str]:
-    """The names that a certificate of an authority permits and excludes (RFC 5280, section 4.2.1.10), as OpenSSL has them."""
+    """The names that an authority's certificate permits and excludes (RFC 5280, 4.2.1.10), as OpenSSL prints them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

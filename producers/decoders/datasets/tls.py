@@ -41,7 +41,9 @@ class TlsDecoder(Decoder):
             protocol = "quic"
         for message in find_all(layer, f"{prefix}.handshake"):
             kind = number(str(message.get(f"{prefix}.handshake.type")))
-            whole = f"{prefix}.handshake.version" in message  # fragments of DTLS have no more than their header
+            whole = (
+                f"{prefix}.handshake.version" in message
+            )  # fragments of DTLS have no more than their header
             if kind == CLIENT_HELLO and whole:
                 yield self._client_hello(message, prefix, protocol, place)
             elif kind == SERVER_HELLO and whole:
@@ -246,7 +248,7 @@ def _alert(record: Tree, prefix: str) -> _Part | None:
 
 
 def _version(columns: dict[str, list[str]], hs: str) -> str | None:
-    """The version agreed on, by the extension or else by the hello itself; drafts are named after what became of them."""
+    """The version agreed on, by the extension or else by the hello; drafts count as what became of them."""
     extension = _numbers(columns.get(f"{hs}.extensions.supported_version"))
     for version in extension + _numbers(columns.get(f"{hs}.version")):
         name = name_of("tls_version", _RFC8446 if version >> 8 == _DRAFTS else version)
