@@ -101,7 +101,7 @@ local own_ports = {
   iec104 = 2404,
   imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
   nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
-  rmi = 1099, rsync = 873, rtsp = 554, smb = 445, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
+  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
 }
 local layers, servers, served = {}, {}, 0
 
@@ -153,6 +153,30 @@ for name, port in pairs(own_ports) do
   end
   layers[name] = layer
 end
+
+-- SMB in NetBIOS' frames, whose dissector takes no call from here: type and length, then the message (MS-SMB2, 2.1).
+local smb_port, smb_heads = 445, { [0xFF534D42] = "smb", [0xFE534D42] = "smb2", [0xFD534D42] = "smb2", [0xFC534D42] = "smb2" }
+local smb_dissectors = { smb = Dissector.get("smb"), smb2 = Dissector.get("smb2") }
+local smb = Proto("netflight_smb", "SMB on any port")
+function smb.dissector(buffer, pinfo, tree)
+  pinfo.can_desegment = 2
+  local at, length = 0, buffer:len()
+  while at < length do
+    local left = length - at
+    local size = left >= 4 and buffer(at + 1, 3):uint() or nil
+    if left >= 4 and buffer(at, 1):uint() ~= 0 then return length end
+    if size == nil or size > left - 4 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = size and size - (left - 4) or DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    end
+    local dissector = size >= 4 and smb_dissectors[smb_heads[buffer(at + 4, 4):uint()] or ""]
+    if dissector then dissector:call(buffer(at + 4, size):tvb(), pinfo, tree) end
+    at = at + 4 + size
+  end
+  return length
+end
+layers.smb = smb
 
 -- Protocols that tshark 4.0 does not know, by their first bytes: it is enough to call a connection by them. A later tshark
 -- that has one of the name keeps it.
@@ -444,7 +468,8 @@ local function is_records(buffer)
   local at, length = 0, buffer:len()
   while at + 6 <= length do
     local kind, version, size = buffer(at, 1):uint(), buffer(at + 1, 2):uint(), buffer(at + 3, 2):uint()
-    if kind < 20 or kind > 23 or version < 0x0300 or version > 0x0304 or size == 0 or size > longest_record then return false end
+    if kind < 20 or kind > 23 or version < 0x0300 or version > 0x0304 then return false end
+    if size == 0 or size > longest_record then return false end
     at = at + 5 + size
   end
   return at == length
@@ -462,7 +487,8 @@ local function proven(buffer, pinfo, begun)
   local name, by = first_match(requests, text)
   if name == nil then name, by = first_match(texts, text) end
   if name == nil and #text >= 8 then name, by = measured(buffer, text, buffer:len()) end
-  if name == nil or asked_anyhow(dissector_of(own_ports[name] or 0), begun.server, pinfo) then return nil end
+  local own = name and own_ports[name] or name == "smb" and smb_port or 0
+  if name == nil or asked_anyhow(dissector_of(own), begun.server, pinfo) then return nil end
   return begun.server and layer_at(begun.server, layers[name], pinfo) or layer_of(name, by, pinfo)
 end
 
@@ -527,6 +553,24 @@ local function any_shown(fields)
   return false
 end
 
+-- Connections that others announce: tshark has a dissector for them before they begin, which stays.
+local announcing = {}
+for _, name in ipairs({
+  "ftp.passive.port", "ftp.active.port", "ftp.epsv.port", "ftp.eprt.port", "sdp.media.port", "epm.proto.tcp_port",
+  "portmap.port", "h225.port", "h245.tsapIdentifier",
+}) do
+  table.insert(announcing, Field.new(name))
+end
+local announced, announcements = {}, 0
+local function listen_for_ports()
+  for _, field in ipairs(announcing) do
+    for _, found in ipairs({ field() }) do
+      if announcements >= most then announced, announcements = {}, 0 end
+      announced[found.value], announcements = true, announcements + 1
+    end
+  end
+end
+
 local in_segments = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Field.new("nbss"), Field.new("tpkt") }
 local function after_segment(pinfo, tree)
   local stream = tcp_stream()
@@ -535,12 +579,12 @@ local function after_segment(pinfo, tree)
   local flags = begun == nil and tcp_flags().value or 0
   if bit32.band(flags, 2) ~= 0 then
     begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
-    begun.gated = payload == nil
+    begun.gated = payload == nil and not announced[begun.server]
     if begun.gated then pinfo.conversation = gate end
   elseif begun == nil and payload then
     begun = remember_connection(stream.value, nil)
   end
-  if payload == nil or begun == nil or begun.gated or begun.looked >= first_looks then return end
+  if payload == nil or begun == nil or begun.gated or announced[begun.server] or begun.looked >= first_looks then return end
   if payload.range:len() < 8 or taken == pinfo.number or any_shown(in_segments) then return end
   local layer = proven(payload.range:tvb(), pinfo, begun)
   if layer then dissect_again(layer, payload.range, pinfo, tree) end
@@ -566,10 +610,10 @@ local function begins_stun(buffer)
 end
 
 local datagrams, flows_of_datagrams, seen_flows = {}, {}, 0
-for name, each in pairs({ dtls = { "dtls", begins_dtls }, quic = { "quic", begins_quic }, stun = { "stun-udp", begins_stun } }) do
-  local layer, dissector = Proto("netflight_udp_" .. name, name .. " on any port"), Dissector.get(each[1])
+for name, begins_so in pairs({ ["dtls"] = begins_dtls, ["quic"] = begins_quic, ["stun-udp"] = begins_stun }) do
+  local layer, dissector = Proto("netflight_udp_" .. name:gsub("-.*", ""), name .. " on any port"), Dissector.get(name)
   function layer.dissector(buffer, pinfo, tree) return dissector:call(buffer, pinfo, tree) end
-  table.insert(datagrams, { layer = layer, begins = each[2] })
+  table.insert(datagrams, { layer = layer, begins = begins_so })
 end
 
 local in_datagrams = { Field.new("dtls"), Field.new("quic"), Field.new("stun"), Field.new("classicstun"), Field.new("gquic") }
@@ -593,6 +637,7 @@ end
 -- Runs after all others: on the packets that begin a connection, it puts the gate in front.
 local beginnings = Proto("netflight_beginnings", "Where connections begin")
 function beginnings.dissector(buffer, pinfo, tree)
+  listen_for_ports()
   if pinfo.port_type == 2 then
     after_segment(pinfo, tree)
   elseif pinfo.port_type == 3 then
