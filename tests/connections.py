@@ -1,6 +1,6 @@
 """TCP connections written by hand, and recorded packets with other ports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from struct import pack, unpack_from
 
@@ -8,6 +8,7 @@ from producers.sources.packet import RawPacket
 from tests.packets import ethernet, ip, pcap, read, tcp
 
 TCP, UDP = 6, 17
+FIRST_CLIENT = 52_001
 _ETHERNET, _RAW, _COOKED = 1, 101, 113
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _TAGS = (0x8100, 0x88A8)
@@ -33,7 +34,7 @@ def connection(*turns: bytes, port: int, client: int = 40_000, begun: bool = Tru
 
 
 def ported(source: Path, ports: Mapping[int, int], protocol: int = TCP) -> bytes:
-    """A capture as pcap in which each of the `ports` of a protocol's packets is another; checksums stay as they were."""
+    """A capture as pcap with other ports of a protocol, as `ports` maps them; checksums stay as they were."""
     packets = read(source.read_bytes())
     moved = [(each.time_ns, _ported(each, ports, protocol), each.wire_length) for each in packets]
     return pcap(moved, magic=0xA1B23C4D, linktype=packets[0].linktype)
@@ -48,7 +49,7 @@ def _ported(packet: RawPacket, ports: Mapping[int, int], protocol: int) -> bytes
     return bytes(data)
 
 
-def _transport(data: bytes, linktype: int, protocol: int) -> int:
+def _transport(data: bytes | bytearray, linktype: int, protocol: int) -> int:
     """Where the header of a transport protocol begins in a frame; -1 if there is none, or only a later fragment."""
     at, kind = 0, _IPV4 if data and data[0] >> 4 == 4 else _IPV6
     if linktype != _RAW:
@@ -61,3 +62,25 @@ def _transport(data: bytes, linktype: int, protocol: int) -> int:
         offset = int.from_bytes(data[at + 6 : at + 8], "big") & 0x1FFF
         return -1 if offset else at + 4 * (data[at] & 15)
     return at + 40 if kind == _IPV6 and len(data) >= at + 40 and data[at + 6] == protocol else -1
+
+
+def copies(source: Path, client: int, server: int, ports: Sequence[int]) -> bytes:
+    """A connection of a capture once for each of the `ports` as its server's; the client's port counts up.
+
+    Copies begin a second after each other. IPv4 or IPv6 on Ethernet.
+    """
+    whole = [
+        each for each in read(source.read_bytes()) if _ends(each) in ((client, server), (server, client))
+    ]
+    moved = []
+    for number, port in enumerate(ports):
+        other = {client: FIRST_CLIENT + number, server: port}
+        moved += [
+            (each.time_ns + number * 10**9, _ported(each, other, TCP), each.wire_length) for each in whole
+        ]
+    return pcap(sorted(moved), magic=0xA1B23C4D, linktype=whole[0].linktype)
+
+
+def _ends(packet: RawPacket) -> tuple[int, int]:
+    at = _transport(packet.data, packet.linktype, TCP)
+    return unpack_from(">HH", packet.data, at) if 0 <= at <= len(packet.data) - 4 else (0, 0)

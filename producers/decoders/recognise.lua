@@ -101,7 +101,7 @@ local own_ports = {
   iec104 = 2404,
   imap = 143, irc = 6667, kafka = 9092, ldap = 389, memcached = 11211, mongodb = 27017, mqtt = 1883, mysql = 3306,
   nntp = 119, opcua = 4840, pgsql = 5432, pop3 = 110, redis = 6379,
-  rmi = 1099, rsync = 873, rtsp = 554, smb = 445, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
+  rmi = 1099, rsync = 873, rtsp = 554, smtp = 25, ssh = 22, tns = 1521, tpkt = 102, xmpp = 5222,
 }
 local layers, servers, served = {}, {}, 0
 
@@ -153,6 +153,30 @@ for name, port in pairs(own_ports) do
   end
   layers[name] = layer
 end
+
+-- SMB in NetBIOS' frames, whose dissector takes no call from here: type and length, then the message (MS-SMB2, 2.1).
+local smb_port, smb_heads = 445, { [0xFF534D42] = "smb", [0xFE534D42] = "smb2", [0xFD534D42] = "smb2", [0xFC534D42] = "smb2" }
+local smb_dissectors = { smb = Dissector.get("smb"), smb2 = Dissector.get("smb2") }
+local smb = Proto("netflight_smb", "SMB on any port")
+function smb.dissector(buffer, pinfo, tree)
+  pinfo.can_desegment = 2
+  local at, length = 0, buffer:len()
+  while at < length do
+    local left = length - at
+    local size = left >= 4 and buffer(at + 1, 3):uint() or nil
+    if left >= 4 and buffer(at, 1):uint() ~= 0 then return length end
+    if size == nil or size > left - 4 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = size and size - (left - 4) or DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    end
+    local dissector = size >= 4 and smb_dissectors[smb_heads[buffer(at + 4, 4):uint()] or ""]
+    if dissector then dissector:call(buffer(at + 4, size):tvb(), pinfo, tree) end
+    at = at + 4 + size
+  end
+  return length
+end
+layers.smb = smb
 
 -- Protocols that tshark 4.0 does not know, by their first bytes: it is enough to call a connection by them. A later tshark
 -- that has one of the name keeps it.
@@ -387,7 +411,7 @@ local answers = {
     { "^END\r\n", "memcached", server }, { "^STAT %S+ ", "memcached", server }, { "^VERSION %d", "memcached", server },
   },
 }
-local said, held, longest_start = {}, 0, 512
+local said, held, longest_start, taken = {}, 0, 512, 0
 
 local function speaker(pinfo) return tostring(pinfo.src) .. " " .. pinfo.src_port end
 
@@ -450,7 +474,7 @@ anywhere:register_heuristic("tcp", function(buffer, pinfo, tree)
   end
   local before = held > 0 and said[ends(pinfo)]
   earlier = before and before.by ~= speaker(pinfo) and before.text or ""
-  pinfo.conversation = layer
+  pinfo.conversation, taken = layer, pinfo.number
   layer.dissector(buffer, pinfo, tree)
   earlier = ""
   return true
@@ -460,9 +484,10 @@ end)
 -- to begin gets a layer of ours that gives its packets back to tshark, until one of the first of them, or at any time one
 -- with a TLS hello, shows that the port is another protocol's.
 local requests = {
-  { "^%u+ [^%c ]+ HTTP/1%.[01]\r\n", "http" }, { "^HTTP/1%.[01] [1-5]%d%d[ \r]", "http" }, { "^%z%z..[\254\255]SMB", "smb" },
+  { "^%u+ [^%c ]+ HTTP/1%.[01]\r\n", "http" }, { "^HTTP/1%.[01] [1-5]%d%d[ \r]", "http", server },
+  { "^%z%z..[\254\255]SMB", "smb", either },
 }
-local tcp_stream, tcp_flags, tcp_length = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.len")
+local tcp_stream, tcp_flags, tcp_payload = Field.new("tcp.stream"), Field.new("tcp.flags"), Field.new("tcp.payload")
 local dissectors, connections, begun_connections, first_looks = {}, {}, 0, 4
 local tls_name = tostring(tls)
 
@@ -480,23 +505,46 @@ end
 -- Whether tshark asks the dissector itself: of the server's port, or of the lower one that has any.
 local function asked_anyhow(own, server, pinfo)
   local low, high = math.min(pinfo.src_port, pinfo.dst_port), math.max(pinfo.src_port, pinfo.dst_port)
-  for _, port in ipairs({ server, low, high }) do
+  for _, port in ipairs({ server or low, low, high }) do
     local first = dissector_of(port)
     if first ~= "" then return first == own end
   end
   return false
 end
 
+-- TLS from its middle on: whole records, one after the other, that end with the segment.
+local function is_records(buffer)
+  local at, length = 0, buffer:len()
+  while at + 6 <= length do
+    local kind, version, size = buffer(at, 1):uint(), buffer(at + 1, 2):uint(), buffer(at + 3, 2):uint()
+    if kind < 20 or kind > 23 or version < 0x0300 or version > 0x0304 then return false end
+    if size == 0 or size > longest_record then return false end
+    at = at + 5 + size
+  end
+  return at == length
+end
+
 -- The layer of the protocol that a segment begins with, unless it is what tshark takes the port for.
 local function proven(buffer, pinfo, begun)
-  if starts_tls(buffer) then return not asked_anyhow(tls_name, begun.server, pinfo) and encrypted or nil end
-  if begun.looked >= first_looks then return nil end
-  begun.looked = begun.looked + 1
+  local early = begun.looked < first_looks
+  if early then begun.looked = begun.looked + 1 end
+  if starts_tls(buffer) or early and is_records(buffer) then
+    return not asked_anyhow(tls_name, begun.server, pinfo) and encrypted or nil
+  end
+  if not early then return nil end
   local text = buffer:raw(0, math.min(buffer:len(), longest_start))
-  local name = first_match(requests, text) or first_match(texts, text)
-  if name == nil and #text >= 8 then name = measured(buffer, text, buffer:len()) end
-  if name == nil or asked_anyhow(dissector_of(own_ports[name] or 0), begun.server, pinfo) then return nil end
-  return layer_at(begun.server, layers[name], pinfo)
+  local name, by = first_match(requests, text)
+  if name == nil then name, by = first_match(texts, text) end
+  if name == nil and #text >= 8 then name, by = measured(buffer, text, buffer:len()) end
+  local own = name and own_ports[name] or name == "smb" and smb_port or 0
+  if name == nil or asked_anyhow(dissector_of(own), begun.server, pinfo) then return nil end
+  return begun.server and layer_at(begun.server, layers[name], pinfo) or layer_of(name, by, pinfo)
+end
+
+local function remember_connection(stream, server)
+  if begun_connections >= most then connections, begun_connections = {}, 0 end
+  connections[stream], begun_connections = { server = server, looked = 0 }, begun_connections + 1
+  return connections[stream]
 end
 
 local gate = Proto("netflight_gate", "Strong signatures before ports")
@@ -508,21 +556,6 @@ function gate.dissector(buffer, pinfo, tree)
   pinfo.conversation = layer
   return layer.dissector(buffer, pinfo, tree)
 end
-
--- Runs after all others: on the packets that begin a connection, it puts the gate in front.
-local beginnings = Proto("netflight_beginnings", "Where connections begin")
-function beginnings.dissector(buffer, pinfo)
-  if pinfo.port_type ~= 2 then return 0 end
-  local flags, stream = tcp_flags(), tcp_stream()
-  if flags == nil or stream == nil or bit32.band(flags.value, 2) == 0 or connections[stream.value] then return 0 end
-  if begun_connections >= most then connections, begun_connections = {}, 0 end
-  local server = bit32.band(flags.value, 16) == 0 and pinfo.dst_port or pinfo.src_port
-  connections[stream.value] = { server = server, looked = 0 }
-  begun_connections = begun_connections + 1
-  if tcp_length().value == 0 then pinfo.conversation = gate end
-  return 0
-end
-register_postdissector(beginnings)
 
 -- SS7's Telephone User Part (ITU-T Q.723), of which tshark knows no more than that it is none of the others.
 local tup = named("tup", "Telephone User Part", 3)
@@ -552,3 +585,113 @@ for name, each in pairs({ snmp = { 161, begins_snmp }, dnp3 = { 20000, begins_dn
     return true
   end)
 end
+
+-- Where the beginning was not seen, tshark has dissected the packet already: what it made of it by the port does not count
+-- (producers/decoders/records.py). So it is with the first datagrams of a flow, which nothing comes before.
+local instead = Proto("netflight_instead", "In place of what the port says")
+local function dissect_again(layer, payload, pinfo, tree)
+  tree:add(instead, payload)
+  pinfo.conversation = layer
+  layer.dissector(payload:tvb(), pinfo, tree)
+end
+
+local function any_shown(fields)
+  for _, field in ipairs(fields) do
+    if field() then return true end
+  end
+  return false
+end
+
+-- Connections that others announce: tshark has a dissector for them before they begin, which stays.
+local announcing = {}
+for _, name in ipairs({
+  "ftp.passive.port", "ftp.active.port", "ftp.epsv.port", "ftp.eprt.port", "sdp.media.port", "epm.proto.tcp_port",
+  "portmap.port", "h225.port", "h245.tsapIdentifier",
+}) do
+  table.insert(announcing, Field.new(name))
+end
+local announced, announcements = {}, 0
+local function listen_for_ports()
+  for _, field in ipairs(announcing) do
+    for _, found in ipairs({ field() }) do
+      if announcements >= most then announced, announcements = {}, 0 end
+      announced[found.value], announcements = true, announcements + 1
+    end
+  end
+end
+
+local in_segments = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Field.new("nbss"), Field.new("tpkt") }
+local function after_segment(pinfo, tree)
+  local stream = tcp_stream()
+  if stream == nil then return end
+  local begun, payload = connections[stream.value], tcp_payload()
+  local flags = begun == nil and tcp_flags().value or 0
+  if bit32.band(flags, 2) ~= 0 then
+    begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
+    begun.gated = payload == nil and not announced[begun.server]
+    if begun.gated then pinfo.conversation = gate end
+  elseif begun == nil and payload then
+    begun = remember_connection(stream.value, nil)
+  end
+  if payload == nil or begun == nil or begun.gated or announced[begun.server] or begun.looked >= first_looks then return end
+  if payload.range:len() < 8 or taken == pinfo.number or any_shown(in_segments) then return end
+  local layer = proven(payload.range:tvb(), pinfo, begun)
+  if layer then dissect_again(layer, payload.range, pinfo, tree) end
+end
+
+-- DTLS: a record of epoch 0 that fits, with a client hello (RFC 6347, 4.1 and 4.2.2). QUIC: a long header of a version in
+-- use in a datagram of its least size (RFC 9000, 14.1 and 17.2). STUN: the magic cookie and the length (RFC 8489, 5).
+local function begins_dtls(buffer)
+  return buffer:len() >= 25 and buffer(0, 2):uint() == 0x16FE and (buffer(2, 1):uint() == 0xFF or buffer(2, 1):uint() == 0xFD)
+    and buffer(3, 2):uint() == 0 and buffer(11, 2):uint() <= buffer:len() - 13 and buffer(13, 1):uint() == 1
+    and buffer(22, 3):uint() + 12 == buffer(11, 2):uint()
+end
+
+local function begins_quic(buffer)
+  if buffer:len() < 1200 or buffer(0, 1):uint() < 0xC0 or buffer(5, 1):uint() > 20 then return false end
+  local version = buffer(1, 4):uint()
+  return version == 1 or version == 0x6B3343CF
+end
+
+local function begins_stun(buffer)
+  return buffer:len() >= 20 and buffer(0, 1):uint() < 4 and buffer(4, 4):uint() == 0x2112A442
+    and buffer(2, 2):uint() == buffer:len() - 20 and buffer(2, 2):uint() % 4 == 0
+end
+
+local datagrams, flows_of_datagrams, seen_flows = {}, {}, 0
+for name, begins_so in pairs({ ["dtls"] = begins_dtls, ["quic"] = begins_quic, ["stun-udp"] = begins_stun }) do
+  local layer, dissector = Proto("netflight_udp_" .. name:gsub("-.*", ""), name .. " on any port"), Dissector.get(name)
+  function layer.dissector(buffer, pinfo, tree) return dissector:call(buffer, pinfo, tree) end
+  table.insert(datagrams, { layer = layer, begins = begins_so })
+end
+
+local in_datagrams = { Field.new("dtls"), Field.new("quic"), Field.new("stun"), Field.new("classicstun"), Field.new("gquic") }
+local udp_stream, udp_payload = Field.new("udp.stream"), Field.new("udp.payload")
+local function after_datagram(pinfo, tree)
+  local stream, payload = udp_stream(), udp_payload()
+  if stream == nil or payload == nil then return end
+  local looked = flows_of_datagrams[stream.value] or 0
+  if looked >= first_looks then return end
+  if looked == 0 then
+    if seen_flows >= most then flows_of_datagrams, seen_flows = {}, 0 end
+    seen_flows = seen_flows + 1
+  end
+  flows_of_datagrams[stream.value] = looked + 1
+  if any_shown(in_datagrams) then return end
+  for _, each in ipairs(datagrams) do
+    if each.begins(payload.range:tvb()) then return dissect_again(each.layer, payload.range, pinfo, tree) end
+  end
+end
+
+-- Runs after all others: on the packets that begin a connection, it puts the gate in front.
+local beginnings = Proto("netflight_beginnings", "Where connections begin")
+function beginnings.dissector(buffer, pinfo, tree)
+  listen_for_ports()
+  if pinfo.port_type == 2 then
+    after_segment(pinfo, tree)
+  elseif pinfo.port_type == 3 then
+    after_datagram(pinfo, tree)
+  end
+  return 0
+end
+register_postdissector(beginnings)

@@ -27,6 +27,8 @@ LAYER = "netflight.layer"
 
 ANY_DEPTH = -1
 """Whatever IP packet of a packet a layer belongs to."""
+INSTEAD = "netflight_instead"
+"""The layer of `recognise.lua` that precedes what replaces the layers that tshark made of a packet by its port."""
 
 _RECORD_END = b"\n  }"
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -112,6 +114,9 @@ class Reader:
         signs, found, names = layers(record)
         if found is None:
             return None
+        if INSTEAD in found:
+            found = _proven(found)
+            names = names and [name for name in names if name in found]
         nesting = self._nesting(found, names)
         if depth != ANY_DEPTH and (depth != nesting.depth or nesting.names):
             return self._partial(found, signs, nesting, depth)
@@ -188,6 +193,14 @@ class Reader:
             plain, tunnelled = (application_protocols(names, tunnelled=inside) for inside in (False, True))
             known = self._named[names] = (tuple(plain), tuple(tunnelled))
         return known
+
+
+def _proven(found: Tree) -> Tree:
+    """The layers up to the transport, and those that stand in place of what tshark made of the segment by its port."""
+    names = list(found)
+    at = names.index(INSTEAD)
+    below = max((place for place in range(at) if names[place] in TRANSPORTS), default=-1)
+    return {name: found[name] for name in (*names[: below + 1], *names[at + 1 :])}
 
 
 def _joined(own: list[Tree], others: dict[str, list[Tree]]) -> list[Tree]:

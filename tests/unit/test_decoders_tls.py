@@ -14,7 +14,14 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.decoders.datasets.certificates import MAX_ALTERNATIVE_NAMES, certificate_fields
+from producers.decoders.datasets.certificates import (
+    MAX_ALTERNATIVE_NAMES,
+    MAX_CHAIN,
+    certificate_fields,
+    chain_fields,
+)
+from producers.decoders.datasets.certificates import hashes as digests
+from producers.decoders.datasets.der import elements
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Unit
 from tests.trees import decoder, event, flow, place, units
@@ -264,3 +271,51 @@ def test_the_curve_is_the_server_s() -> None:
     older = handshake(12, server_named_curve="0x0017")
     parts = read(handshakes(SERVER_HELLO, older), forward=False)
     assert event("tls", parts=parts)["tls"]["curve"] == "secp256r1"
+
+
+def test_a_chain_has_an_entry_for_each_certificate() -> None:
+    first, second = certificate(serial=1), certificate(serial=2)
+    fields = chain_fields((first, second, b"none"), "server")
+    entries = fields["netflight.tls.server.chain"]
+    assert [entry.get("serial_number") for entry in entries] == ["1", "2", None]
+    assert [entry["hash"]["sha1"] for entry in entries] == [
+        digests(der).sha1 for der in (first, second, b"none")
+    ]
+    assert entries[0]["subject"] == fields["tls.server.subject"]
+    assert entries[0]["alternative_names"] == ["n0.example", "n1.example"]
+    assert set(entries[2]) == {"hash"}
+    assert fields["netflight.tls.server.certificates"] == 3
+    assert "netflight.tls.server.explicit_curve" not in fields
+    assert len(chain_fields((first,) * 100, "server")["netflight.tls.server.chain"]) == MAX_CHAIN
+
+
+@given(st.binary(max_size=200))
+def test_elements_of_der_are_pieces_of_what_they_are_read_from(data: bytes) -> None:
+    found = elements(data)
+    assert sum(2 + len(element.content) for element in found) <= len(data)
+    assert all(element.content in data for element in found)
+
+
+def test_a_version_that_nobody_knows_is_left_out() -> None:
+    for version, told in (("0x002c", "1.2"), ("0x7f12", "1.3"), ("0x0304", "1.3")):
+        said = handshake(2, version="0x0303", random="00", **{"extensions.supported_version": version})
+        assert event("tls", parts=read(handshakes(said), forward=False))["tls"]["version"] == told
+    nobody_s = handshake(2, version="0x0505", random="00", ciphersuite="0x1301")
+    tls = event("tls", parts=read(handshakes(nobody_s), forward=False))["tls"]
+    assert not {"version", "version_protocol"} & set(tls)
+
+
+def test_a_fragment_of_a_hello_is_none() -> None:
+    piece = {"dtls.handshake": {"dtls.handshake.type": "1", "dtls.handshake.fragment_offset": "40"}}
+    assert read({"dtls.record": piece}, protocol="dtls") == ()
+
+
+def test_tickets_name_their_key() -> None:
+    ticket = bytes(range(100)).hex(":")
+    name = bytes(range(16)).hex()
+    issued = read(handshakes(handshake(4, session_ticket=ticket)), forward=False)
+    assert [unit.fields for unit in issued] == [{"netflight.tls.server.ticket_key_name": name}]
+    offered = hello()
+    offered["ticket"] = {"tls.handshake.extension.type": "35", "tls.handshake.extension.data": ticket}
+    (unit,) = read(handshakes(offered))
+    assert unit.fields["netflight.tls.client.ticket_key_name"] == name

@@ -234,7 +234,7 @@ def _general_name(item: x509.GeneralName) -> str:
 
 
 def _name_constraints(der: bytes) -> list[str]:
-    """The names that a certificate of an authority permits and excludes (RFC 5280, section 4.2.1.10), as OpenSSL has them."""
+    """The names that an authority's certificate permits and excludes (RFC 5280, 4.2.1.10), as OpenSSL prints them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -251,7 +251,7 @@ def _alert(record: Tree, prefix: str) -> _Part | None:
 
 
 def _version(columns: dict[str, list[str]], hs: str) -> str | None:
-    """The version agreed on, by the extension or else by the hello itself; drafts are named after what became of them."""
+    """The version agreed on, by the extension or else by the hello; drafts count as what became of them."""
     extension = _numbers(columns.get(f"{hs}.extensions.supported_version"))
     for version in extension + _numbers(columns.get(f"{hs}.version")):
         name = name_of("tls_version", _RFC8446 if version >> 8 == _DRAFTS else version)
