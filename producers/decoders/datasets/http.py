@@ -1,6 +1,7 @@
 """HTTP/1 and HTTP/2: targets, hosts, body sizes, who logs in."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ _MAY_HAVE_PASSWORDS = (
     "http.response.headers.location",
     "netflight.http.response.location",
 )
+_METHOD = re.compile("[A-Z][A-Z_-]+")
 _UPGRADED = 101
 _BODILESS = (204, 304)
 # Header fields that have a field of their own, by side: those that public rules ask for.
@@ -124,7 +126,8 @@ class HttpDecoder(Decoder):
         role = self.role(columns, place)
         if role is not None:
             version, _, method = _first(columns, f"http.{role.name.lower()}.version").partition(" ")
-            if method and role is Role.REQUEST and columns["http.request.method"] == ["GET"]:
+            named = bool(_METHOD.fullmatch(method)) and role is Role.REQUEST
+            if named and columns["http.request.method"] == ["GET"]:
                 columns["http.request.method"] = [method]  # recognise.lua: one that tshark does not know
             unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
             if not version.startswith("HTTP/"):
