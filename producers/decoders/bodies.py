@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator
 
 from producers.decoders.base import Decoder
-from producers.decoders.chunks import Beginning
+from producers.decoders.chunks import NO_SEQUENCE, Beginning
 from producers.decoders.transactions import NEVER, PairTracker, Tracker, Transaction, tracker_for
 from producers.decoders.unit import Place, Role, Unit
 from producers.engine.model import Flow
@@ -18,8 +18,8 @@ HOLD_SECONDS = 5.0
 _HOLD_NS = int(HOLD_SECONDS * NANOSECONDS)
 _MASK, _HALF = 0xFFFFFFFF, 1 << 31
 
-_Side = tuple[int, bool]
-"""A flow's uid and a direction."""
+_Side = tuple[int, bool, tuple[str, ...]]
+"""A flow's uid, a direction, and the key of the stream of HTTP/2 in it."""
 
 
 class _Either:
@@ -42,7 +42,7 @@ class BodyTracker(PairTracker):
         super().__init__(decoder)
         self._asking: dict[_Side, _Awaited] = {}
         self._open: OrderedDict[_Side, tuple[_Awaited, Transaction]] = OrderedDict()
-        self._flows: dict[int, None] = {}
+        self._flows: dict[int, dict[_Side, None]] = {}
         self.held = _Either(self.held, self._flows)
 
     @property
@@ -63,7 +63,7 @@ class BodyTracker(PairTracker):
             if unit.role is not Role.PART:
                 yield from super().add(unit)
             return
-        where = flow.uid, unit.place.from_initiator
+        where = flow.uid, unit.place.from_initiator, unit.key
         if unit.role is Role.PART:
             yield from self._more(where, unit)
             return
@@ -73,11 +73,11 @@ class BodyTracker(PairTracker):
             self._asking.pop(where, None)
             if awaited is not None:
                 self._asking[where] = awaited
-                self._flows[flow.uid] = None
+                self._flows.setdefault(flow.uid, {})[where] = None
         for transaction in super().add(unit):
             if awaited is not None and transaction.response is unit and not _bodiless(transaction):
                 self._open[where] = awaited, transaction
-                self._flows[flow.uid] = None
+                self._flows.setdefault(flow.uid, {})[where] = None
             else:
                 yield transaction
 
@@ -94,6 +94,9 @@ class BodyTracker(PairTracker):
 
     def _let_go(self, where: _Side) -> Iterator[Transaction]:
         known = self._open.pop(where, None)
+        of_flow = self._flows.get(where[0])
+        if of_flow is not None and where not in self._asking:
+            of_flow.pop(where, None)
         if known is not None:
             yield known[1]
 
@@ -105,10 +108,9 @@ class BodyTracker(PairTracker):
 
     def end(self, flow: Flow) -> Iterator[Transaction]:
         """Yield what is left of a flow that has ended."""
-        self._flows.pop(flow.uid, None)
-        for forward in (True, False):
-            self._asking.pop((flow.uid, forward), None)
-            yield from self._let_go((flow.uid, forward))
+        for where in self._flows.pop(flow.uid, ()):
+            self._asking.pop(where, None)
+            yield from self._let_go(where)
         yield from super().end(flow)
 
     def close(self) -> Iterator[Transaction]:
@@ -130,6 +132,12 @@ class _Awaited:
     def take(self, unit: Unit) -> None:
         """Take a piece that follows what is there; with any other the body is over as far as it can be shown."""
         data, begin, end = unit.extra
+        if begin == NO_SEQUENCE:
+            ends, whole = end
+            self.beginning.take(data, anew=whole)
+            if ends:
+                self.beginning.stop()
+            return
         # The first stands in the head's packet, or right after it; a SYN counts as a byte.
         first = self._next < 0 and (begin - self.head.sequence) & _MASK <= self.head.length + 1
         follows = first or begin == self._next

@@ -2,6 +2,9 @@
 
 from producers.decoders.content import CONTENT
 
+NO_SEQUENCE = -1
+"""Where a unit with a piece of a body has its sequence number, if what carries the piece keeps the order itself."""
+
 _MAX_LINE = 256
 _SIZE, _DATA, _END = 0, 1, 2
 
@@ -23,11 +26,11 @@ class Beginning:
         self._taken = False
         self._at, self._left, self._line = _SIZE, 0, bytearray()
 
-    def take(self, data: bytes) -> None:
-        """Take the body's next bytes as they were sent."""
+    def take(self, data: bytes, *, anew: bool = False) -> None:
+        """Take the body's next bytes as they were sent, or, `anew`, its first."""
         if not self.awaited:
             return
-        if not self._taken:
+        if anew or not self._taken:
             self._taken = True
             self.data.clear()
         if self.chunked:

@@ -412,3 +412,25 @@ def test_ordinary_traffic_has_no_anomaly_of_a_protocol() -> None:
     decoded = decode([SAMPLES / name / "capture.pcap" for name in names])
     found = [each["netflight"]["anomaly"] for each in of("anomaly", decoded.events)]
     assert [each for each in found if each["kind"] in ("malformed", "protocol")] == []
+
+
+def test_bodies_of_http2(tmp_path: Path) -> None:
+    ask = fields(_method="POST", _scheme="http", _path="/form", _authority="h", content_type="text/plain")
+    long = b"0123456789" * 200
+    said = [
+        ("c", PREFACE + frame(1, 4, 1, ask) + frame(0, 0, 1, b"first ") + frame(0, 1, 1, b"second")),
+        ("s", frame(1, 4, 1, fields(_status="200", content_type="text/plain"))),
+        ("s", frame(0, 0, 1, b"answer")),
+        ("s", frame(1, 5, 1, fields(sum="5"))),
+        ("c", frame(1, 5, 3, fields(_method="GET", _scheme="http", _path="/long", _authority="h"))),
+        ("s", frame(1, 4, 3, fields(_status="200", content_type="text/plain")) + frame(0, 0, 3, long[:1000])),
+        ("s", frame(0, 1, 3, long[1000:])),
+        ("c", frame(1, 5, 5, fields(_method="GET", _scheme="http", _path="/none", _authority="h"))),
+        ("s", frame(1, 5, 5, fields(_status="204"))),
+    ]
+    talks = Talks()
+    talks.add(8123, said)
+    events = events_of(talks.write(tmp_path / "bodies2.pcap"))
+    assert [row[2:4] for row in exchanges(events)] == [("/form", 200), ("/long", 200), ("/none", 204)]
+    assert bodies(events, "request") == ["first second", None, None]
+    assert bodies(events, "response") == ["answer", long[:1024].decode(), None]

@@ -1,14 +1,20 @@
 """What events show of HTTP's header fields and bodies: the attack stays, the secret does not."""
 
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.decoders.builder import EventBuilder
 from producers.decoders.chunks import Beginning
 from producers.decoders.content import CONTENT, body_of, fields_of, redacted_body, redacted_field
 from producers.decoders.secrets import Credentials
+from producers.decoders.transactions import Transaction
+from runtime.settings import Content, Settings
+from schemas.model import datasets
+from tests.trees import decoder, flow, place, units
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -127,3 +133,28 @@ def test_what_tshark_shows_stands_until_the_bytes_are_there() -> None:
     assert (bytes(beginning.data), beginning.awaited, beginning.truncated) == ("né".encode(), True, True)
     beginning.take(b"!")
     assert (bytes(beginning.data), beginning.awaited, beginning.truncated) == ("né!".encode(), False, False)
+
+
+@pytest.mark.parametrize("kinds", [None, (), ("http_bodies",), ("http_headers",), ("icmp_payload",)])
+def test_each_kind_of_content_can_be_left_out(kinds: tuple[str, ...] | None) -> None:
+    layer = {
+        "http.request.method": "POST",
+        "http.request.uri": "/",
+        "http.request.line": ["Host: h\r\n", "X-Api-Version: 2\r\n"],
+        "http.host": "h",
+        "http.content_length_header": "2",
+        "http.file_data": "hi",
+    }
+    (unit,) = units("http", layer, place(flow()))
+    builder = EventBuilder("default", "test", content=kinds)
+    event = builder.transaction(decoder("http"), Transaction(unit, None))
+    request = event["http"]["request"]
+    bodies, headers = (kinds is None or kind in kinds for kind in ("http_bodies", "http_headers"))
+    assert (request["body"].get("content"), request["body"]["bytes"]) == ("hi" if bodies else None, 2)
+    assert ("headers" in request, "client_header_names" in event["http"]) == (headers, headers)
+    assert (builder.shows("http_bodies"), event["url"]["domain"]) == (bodies, "h")
+
+
+def test_settings_name_the_kinds_that_datasets_have() -> None:
+    kinds = {spec.content for dataset in datasets().values() for spec in dataset.fields.values()} - {""}
+    assert kinds == {*get_args(Content)} == {*Settings().decode.content}

@@ -118,3 +118,17 @@ def test_interim_responses() -> None:
 
 def test_continuation_data_is_no_unit() -> None:
     assert units("http", {"http.file_data": "x", "data": {"data.data": "78"}}, place(ON)) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "method"),
+    [
+        ("HTTP/1.1 PURGE", "PURGE"),
+        ("HTTP/1.1 BAR-BAZ", "BAR-BAZ"),
+        ("HTTP/1.0 HTTP/1.0", "GET"),
+        ("HTTP/1.1 x", "GET"),
+    ],
+)
+def test_a_method_that_tshark_does_not_know_stands_behind_the_version(version: str, method: str) -> None:
+    layer = {"http.request.method": "GET", "http.request.uri": "/", "http.request.version": version}
+    assert one(layer).fields["http.request.method"] == method

@@ -1,16 +1,17 @@
 """HTTP/1 and HTTP/2: targets, hosts, body sizes, who logs in."""
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from producers.decoders.authorization import authorization, user_info
 from producers.decoders.base import Decoder
-from producers.decoders.chunks import Beginning
+from producers.decoders.chunks import NO_SEQUENCE, Beginning
 from producers.decoders.content import CONTENT, body_of, fields_of, header_names
 from producers.decoders.convert import ip, number
-from producers.decoders.datasets.http2 import Head, Heads
+from producers.decoders.datasets.http2 import Data, Head, Heads
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
@@ -41,6 +42,7 @@ _MAY_HAVE_PASSWORDS = (
     "http.response.headers.location",
     "netflight.http.response.location",
 )
+_METHOD = re.compile("[A-Z][A-Z_-]+")
 _UPGRADED = 101
 _BODILESS = (204, 304)
 # Header fields that have a field of their own, by side: those that public rules ask for.
@@ -114,14 +116,18 @@ class HttpDecoder(Decoder):
     def units(self, layer: Tree, protocol: str, place: Place) -> Iterator[Unit]:
         """One unit per message head; continuation data and trailers are none."""
         if protocol == "http2":
-            for head in self._heads.read(layer, place):
-                yield from self._stream(head)
+            for item in self._heads.read(layer, place):
+                if isinstance(item, Head):
+                    yield from self._stream(item)
+                else:
+                    yield _piece(item, place)
             return
         columns = self.columns(layer)
         role = self.role(columns, place)
         if role is not None:
             version, _, method = _first(columns, f"http.{role.name.lower()}.version").partition(" ")
-            if method and role is Role.REQUEST and columns["http.request.method"] == ["GET"]:
+            named = bool(_METHOD.fullmatch(method)) and role is Role.REQUEST
+            if named and columns["http.request.method"] == ["GET"]:
                 columns["http.request.method"] = [method]  # recognise.lua: one that tshark does not know
             unit = self._unit(columns, role, place, version.removeprefix("HTTP/"))
             if not version.startswith("HTTP/"):
@@ -152,6 +158,8 @@ class HttpDecoder(Decoder):
         columns = {column: [headers[name]] for name, column in _COLUMNS.items() if headers.get(name)}
         role = Role.REQUEST if ":method" in headers else Role.RESPONSE if ":status" in headers else None
         if role is None:
+            if head.ends:  # trailers
+                yield _piece(Data(head.stream, b"", ends=True), head.place)
             return
         place = head.place
         if head.pushed:  # the server says what the client would have asked for (RFC 9113, section 8.4)
@@ -161,7 +169,9 @@ class HttpDecoder(Decoder):
             f"{name}: {value}" for name, value in headers.items() if not name.startswith(":")
         ]
         unit = self._unit(columns, role, place, "2", headers.get(":scheme", ""))
-        unit.key = () if head.stream == _UPGRADED_STREAM else (str(head.stream),)
+        unit.key = _key(head.stream)
+        if not head.ends:
+            _read_body(unit, columns, more=True)
         unit.fields["netflight.http.stream"] = head.stream
         if head.pushed:
             unit.fields["netflight.http.pushed"] = True
@@ -217,9 +227,26 @@ def _read_fields(unit: Unit, columns: Columns) -> None:
             fields.setdefault(f"http.{side}.headers.{name}", value)
 
 
-def _read_body(unit: Unit, columns: Columns) -> None:
-    """Say in `extra` what is known of a message's body, if it has one (RFC 9112, section 6.3)."""
-    is_request = unit.role is Role.REQUEST
+def _key(stream: int) -> tuple[str, ...]:
+    """What request and response on a stream of HTTP/2 have in common."""
+    return () if stream == _UPGRADED_STREAM else (str(stream),)
+
+
+def _piece(data: Data, place: Place) -> Unit:
+    """The unit of a body's piece on a stream of HTTP/2."""
+    return Unit(
+        Role.PART,
+        {},
+        place,
+        "http",
+        key=_key(data.stream),
+        extra=(data.octets, NO_SEQUENCE, (data.ends, data.whole)),
+    )
+
+
+def _read_body(unit: Unit, columns: Columns, *, more: bool = False) -> None:
+    """Say in `extra` what is known of a message's body, if it has one (RFC 9112, section 6.3); with `more` it has."""
+    is_request = unit.role is Role.REQUEST and not more
     code = unit.fields.get("http.response.status_code", 0)
     if unit.extra[0] or code == _UPGRADED or code in _BODILESS:
         return
