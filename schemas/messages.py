@@ -1,6 +1,7 @@
 """`message`: an event in one line, by its dataset's template (`message:` in the YAML).
 
-A template is words; one with `{field}` in it is left out where the event has no such field.
+A template is words; one with `{field}` in it is left out where the event has no such field. `{one|other}` is the first
+that the event has.
 """
 
 import re
@@ -21,31 +22,36 @@ Path = tuple[str, ...]
 
 
 class Word(NamedTuple):
-    """The texts around the fields of a word, one more than fields, and the way to each field."""
+    """The texts around the fields of a word, one more than fields, and the ways to each field or what stands for it."""
 
     texts: tuple[str, ...]
-    paths: tuple[Path, ...]
+    fields: tuple[tuple[Path, ...], ...]
 
 
 def message_of(event: Event, dataset: Dataset) -> str:
     """The message of an event of a dataset."""
     said = []
-    for texts, paths in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
-        if not paths:
-            said.append(texts[0])
-            continue
+    for texts, fields in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
         parts = [texts[0]]
-        for path, after in zip(paths, texts[1:], strict=True):
-            value: Any = event
-            for name in path:
-                value = value.get(name) if type(value) is dict else None
-            if value is None or value == []:
+        for paths, after in zip(fields, texts[1:], strict=True):
+            value = _first(event, paths)
+            if value is None:
                 break
-            parts.append(value if type(value) is str else _told(value))
+            parts.append(value if type(value) is str else _written(value))
             parts.append(after)
         else:
-            said.append("".join(parts))
+            said.append("".join(parts) if len(parts) > 1 else texts[0])
     return " ".join(said)[:MAX_MESSAGE]
+
+
+def _first(event: Event, paths: tuple[Path, ...]) -> Any:
+    for path in paths:
+        value: Any = event
+        for name in path:
+            value = value.get(name) if type(value) is dict else None
+        if value is not None and value != []:
+            return value
+    return None
 
 
 @cache
@@ -54,11 +60,12 @@ def words_of(template: str) -> tuple[Word, ...]:
     words = []
     for word in template.split():
         pieces = _FIELD.split(word)
-        words.append(Word(tuple(pieces[::2]), tuple(tuple(name.split(".")) for name in pieces[1::2])))
+        fields = tuple(tuple(tuple(name.split(".")) for name in piece.split("|")) for piece in pieces[1::2])
+        words.append(Word(tuple(pieces[::2]), fields))
     return tuple(words)
 
 
-def _told(value: Any) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, list):
         more = ",..." if len(value) > _OF_A_LIST else ""
         return ",".join(str(item) for item in value[:_OF_A_LIST]) + more
