@@ -22,36 +22,32 @@ Path = tuple[str, ...]
 
 
 class Word(NamedTuple):
-    """The texts around the fields of a word, one more than fields, and the ways to each field or what stands for it."""
+    """How a word begins; then the ways to each field, or to what stands for it, with the text after it."""
 
-    texts: tuple[str, ...]
-    fields: tuple[tuple[Path, ...], ...]
+    begin: str
+    fields: tuple[tuple[tuple[Path, ...], str], ...]
 
 
 def message_of(event: Event, dataset: Dataset) -> str:
     """The message of an event of a dataset."""
     said = []
-    for texts, fields in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
-        parts = [texts[0]]
-        for paths, after in zip(fields, texts[1:], strict=True):
-            value = _first(event, paths)
-            if value is None:
+    for begin, fields in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
+        text = begin
+        for paths, after in fields:
+            for path in paths:
+                value: Any = event
+                for name in path:
+                    value = value.get(name)
+                    if value is None:
+                        break
+                if value is not None and value != []:
+                    break
+            else:
                 break
-            parts.append(value if type(value) is str else _written(value))
-            parts.append(after)
+            text += (value if type(value) is str else _written(value)) + after
         else:
-            said.append("".join(parts) if len(parts) > 1 else texts[0])
+            said.append(text)
     return " ".join(said)[:MAX_MESSAGE]
-
-
-def _first(event: Event, paths: tuple[Path, ...]) -> Any:
-    for path in paths:
-        value: Any = event
-        for name in path:
-            value = value.get(name) if type(value) is dict else None
-        if value is not None and value != []:
-            return value
-    return None
 
 
 @cache
@@ -59,9 +55,9 @@ def words_of(template: str) -> tuple[Word, ...]:
     """The words of a template."""
     words = []
     for word in template.split():
-        pieces = _FIELD.split(word)
-        fields = tuple(tuple(tuple(name.split(".")) for name in piece.split("|")) for piece in pieces[1::2])
-        words.append(Word(tuple(pieces[::2]), fields))
+        begin, *pieces = _FIELD.split(word)
+        ways = (tuple(tuple(name.split(".")) for name in piece.split("|")) for piece in pieces[::2])
+        words.append(Word(begin, tuple(zip(ways, pieces[1::2], strict=True))))
     return tuple(words)
 
 

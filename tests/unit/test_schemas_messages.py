@@ -17,7 +17,9 @@ PACKETS = sorted(name for name, dataset in datasets().items() if dataset.envelop
 def test_templates_name_fields_of_their_dataset(name: str) -> None:
     dataset = datasets()[name]
     known = fields_of(dataset)
-    named = [".".join(path) for word in words_of(dataset.message) for paths in word.fields for path in paths]
+    named = [
+        ".".join(path) for word in words_of(dataset.message) for paths, _ in word.fields for path in paths
+    ]
     assert [field for field in named if field not in known] == []
     assert not re.search(r"[{}]", message_of(sample(name), dataset))
     assert message_of(sample(name), dataset).strip()
