@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 
 from schemas.errors import SchemaError
-from schemas.model import Dataset, FieldSpec, FieldType, datasets, fields_of
+from schemas.model import Dataset, FieldSpec, FieldType, datasets, event_fields
 from schemas.tree import Node, tree
 
 ALWAYS = (
@@ -69,8 +69,7 @@ def json_schema(dataset: Dataset) -> Schema:
 
     `format: ip` is an IPv4 or IPv6 address; `validator` checks it.
     """
-    fields = {name: spec for name, spec in fields_of(dataset).items() if spec.type is not FieldType.ALIAS}
-    root = _object(tree(fields), [name.split(".") for name in REQUIRED[dataset.envelope]])
+    root = _object(tree(event_fields(dataset)), [name.split(".") for name in REQUIRED[dataset.envelope]])
     for name, rule in _fixed(dataset).items():
         _leaf(root, name).update(rule)
     return {

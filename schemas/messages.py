@@ -1,6 +1,7 @@
 """`message`: an event in one line, by its dataset's template (`message:` in the YAML).
 
-A template is words; one with `{field}` in it is left out where the event has no such field.
+A template is words; one with `{field}` in it is left out where the event has no such field. `{one|other}` is the first
+that the event has.
 """
 
 import re
@@ -21,30 +22,31 @@ Path = tuple[str, ...]
 
 
 class Word(NamedTuple):
-    """The texts around the fields of a word, one more than fields, and the way to each field."""
+    """How a word begins; then the ways to each field, or to what stands for it, with the text after it."""
 
-    texts: tuple[str, ...]
-    paths: tuple[Path, ...]
+    begin: str
+    fields: tuple[tuple[tuple[Path, ...], str], ...]
 
 
 def message_of(event: Event, dataset: Dataset) -> str:
     """The message of an event of a dataset."""
     said = []
-    for texts, paths in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
-        if not paths:
-            said.append(texts[0])
-            continue
-        parts = [texts[0]]
-        for path, after in zip(paths, texts[1:], strict=True):
-            value: Any = event
-            for name in path:
-                value = value.get(name) if type(value) is dict else None
-            if value is None or value == []:
+    for begin, fields in words_of(dataset.message or f"{dataset.title} {_ENDS}"):
+        text = begin
+        for paths, after in fields:
+            for path in paths:
+                value: Any = event
+                for name in path:
+                    value = value.get(name)
+                    if value is None:
+                        break
+                if value is not None and value != []:
+                    break
+            else:
                 break
-            parts.append(value if type(value) is str else _told(value))
-            parts.append(after)
+            text += (value if type(value) is str else _written(value)) + after
         else:
-            said.append("".join(parts))
+            said.append(text)
     return " ".join(said)[:MAX_MESSAGE]
 
 
@@ -53,12 +55,13 @@ def words_of(template: str) -> tuple[Word, ...]:
     """The words of a template."""
     words = []
     for word in template.split():
-        pieces = _FIELD.split(word)
-        words.append(Word(tuple(pieces[::2]), tuple(tuple(name.split(".")) for name in pieces[1::2])))
+        begin, *pieces = _FIELD.split(word)
+        ways = (tuple(tuple(name.split(".")) for name in piece.split("|")) for piece in pieces[::2])
+        words.append(Word(begin, tuple(zip(ways, pieces[1::2], strict=True))))
     return tuple(words)
 
 
-def _told(value: Any) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, list):
         more = ",..." if len(value) > _OF_A_LIST else ""
         return ",".join(str(item) for item in value[:_OF_A_LIST]) + more

@@ -31,6 +31,7 @@ __all__ = [
     "TsharkSpec",
     "datasets",
     "envelope",
+    "event_fields",
     "fields_of",
 ]
 
@@ -230,12 +231,17 @@ def datasets() -> dict[str, Dataset]:
 
 
 def fields_of(dataset: Dataset) -> dict[str, FieldSpec]:
-    """Every field an event of the dataset can carry, envelope first, by name."""
+    """Every field of the dataset with its aliases, envelope first, by name."""
     base = {name: spec for part in envelope().parts(dataset).values() for name, spec in part.items()}
     if dataset.includes_all:
         for other in datasets().values():
             base |= {name: spec for name, spec in other.fields.items() if spec.type is not FieldType.ALIAS}
     return base | dataset.fields
+
+
+def event_fields(dataset: Dataset) -> dict[str, FieldSpec]:
+    """Every field an event of the dataset can carry, without the aliases, which are only in Elasticsearch's mapping."""
+    return {name: spec for name, spec in fields_of(dataset).items() if spec.type is not FieldType.ALIAS}
 
 
 def _parse(file: Traversable, model: type[M]) -> M:

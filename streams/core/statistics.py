@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from runtime.errors import ConfigError
 from schemas.events import NANOSECONDS, Event
-from schemas.model import Dataset, datasets, fields_of
+from schemas.model import Dataset, datasets, event_fields
 from streams.core.declarations import read_yaml, validated
 from streams.core.fields import Reader, reader
 from streams.core.measures import Measures, MeasureSpec, compile_measures
@@ -183,7 +183,7 @@ def compile_statistic(name: str, declared: Declaration, window_seconds: float, p
         *(field for view in declared.views for field in view.values()),
     }
     for checked, fields in ((emits, outputs), (source, inputs)):
-        if missing := sorted(fields - set(fields_of(checked))):
+        if missing := sorted(fields - set(event_fields(checked))):
             raise ConfigError(f"{path}: {missing[0]}: dataset {checked.name} has no such field")
     try:
         measures = compile_measures(declared.measures)

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from runtime.errors import ConfigError
-from schemas.model import Dataset, datasets, fields_of
+from schemas.model import Dataset, datasets, event_fields
 from streams.core.declarations import read_yaml, validated
 
 PRODUCT = "netflight"
@@ -139,7 +139,7 @@ def _check(entry: Entry, place: str) -> None:
     fields = known_fields(entry.datasets)
     for name in entry.fields:
         for target in entry.targets(name):
-            if target not in fields and not any(target in fields_of(d) for d in known.values()):
+            if target not in fields and not any(target in event_fields(d) for d in known.values()):
                 raise ConfigError(f"{place}: {name}: no dataset has a field {target}")
 
 
@@ -148,5 +148,5 @@ def known_fields(names: Iterable[str]) -> Mapping[str, object]:
     known = datasets()
     found: dict[str, object] = {}
     for name in names:
-        found.update(fields_of(known[name]))
+        found.update(event_fields(known[name]))
     return found

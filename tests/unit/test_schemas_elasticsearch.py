@@ -127,13 +127,19 @@ def test_no_two_templates_match_the_same_data_stream() -> None:
 
 
 def test_a_field_has_one_type_in_all_datasets() -> None:
-    # Two types under one name break the data views of Kibana.
+    # Two types under one name break the data views of Kibana; to it, wildcard is keyword (one family).
     types: dict[str, set[FieldType]] = {}
+    families: dict[str, set[FieldType]] = {}
     for dataset in datasets().values():
-        for field, spec in fields_of(dataset).items():
-            known = fields_of(dataset)
-            types.setdefault(field, set()).add(known[spec.path].type if spec.path else spec.type)
+        known = fields_of(dataset)
+        for field, spec in known.items():
+            kind = known[spec.path].type if spec.path else spec.type
+            family = FieldType.KEYWORD if kind is FieldType.WILDCARD else kind
+            families.setdefault(field, set()).add(family)
+            if not spec.path:
+                types.setdefault(field, set()).add(kind)
     assert {field: found for field, found in types.items() if len(found) > 1} == {}
+    assert {field: found for field, found in families.items() if len(found) > 1} == {}
 
 
 def test_fingerprint_follows_the_parts_a_template_is_composed_of() -> None:
