@@ -235,7 +235,7 @@ class Tshark:
         return [line for line in lines if "Running as" not in line]
 
     def _check_scripts(self) -> None:
-        """Raise DecoderError where Lua has stopped at a mistake: tshark itself goes on without the rest of the scripts."""
+        """Raise DecoderError where Lua stopped at a mistake: tshark goes on without the rest of the scripts."""
         self._scripts_checked = True
         said = self._said()
         wrong = next((number for number, line in enumerate(said) if _LUA_FAILED in line), None)

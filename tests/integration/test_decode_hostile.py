@@ -412,7 +412,7 @@ def test_a_tshark_that_dies_again_and_again_is_an_error_after_all_flows_are_told
 
 
 def test_a_script_that_tshark_does_not_load_ends_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    furnish = tshark._furnish
+    furnish = tshark._furnish  # noqa: SLF001  # what gives tshark its scripts
 
     def broken(profile: Path) -> None:
         furnish(profile)
