@@ -380,6 +380,7 @@ local function measured(buffer, text, length)
   if text:find("^0[^\128-\255]\2\1.`[^\128-\255]\2\1[\2\3]\4") or text:find("^0\132....\2\1.`\132....\2\1\3\4") then
     return "ldap"
   end
+  if text:find("^0[^\128-\255]\2\1.w[^\128-\255]\128\0221%.3%.6%.1%.4%.1%.1466%.20037") then return "ldap" end -- StartTLS
   return nil
 end
 

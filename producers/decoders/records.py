@@ -221,8 +221,9 @@ def _experts(found: Tree) -> list[tuple[str, Tree]]:
         if outer in QUOTING:
             break
         about = outer if outer != _MALFORMED else about
-        if outer == _MALFORMED and about in TRANSPORTS and place + 1 < len(names):
-            about = names[place + 1]  # equal layers stand where the last of them was
+        after = names[place + 1] if place + 1 < len(names) else "_"
+        if outer == _MALFORMED and about in TRANSPORTS and not after.startswith("_"):
+            about = after  # equal layers stand where the last of them was
         for tree in layers_of(value):
             telling += [(_EXPERT, {**item, LAYER: about}) for item in find_all(tree, _EXPERT)]
     return telling

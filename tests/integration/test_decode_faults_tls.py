@@ -152,6 +152,40 @@ def test_the_first_segment_decides_whether_the_beginning_was_seen_or_not(
         assert kinds(decode([path]).events) == ({name: 1} if name else {})
 
 
+X224 = (
+    bytes.fromhex("030000130ee000000000000100080003000000"),  # RDP's negotiation without a cookie
+    bytes.fromhex("030000130ed000001234000200080002000000"),
+)
+EXTENDED = (
+    bytes.fromhex("301d02010177188016312e332e362e312e342e312e313436362e3230303337"),  # LDAP's StartTLS
+    bytes.fromhex("300c02010178070a010004000400"),
+)
+TUNNEL = (b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n")
+GREETED = (b"", b"220 a ESMTP\r\n", b"EHLO b\r\n", b"250 STARTTLS\r\n", b"STARTTLS\r\n", b"220 go\r\n")
+POSTGRES = (bytes.fromhex("0000000804d2162f"), b"S")
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "port"),
+    [
+        (X224, "rdp", 3389),
+        (EXTENDED, "ldap", 389),
+        (TUNNEL, "http", 3128),
+        (GREETED, "smtp", 25),
+        (POSTGRES, "pgsql", 5432),
+    ],
+)
+def test_tls_that_begins_within_another_protocol(
+    tmp_path: Path, before: tuple[bytes, ...], name: str, port: int
+) -> None:
+    for number in (port, 6379, 33_890):
+        path = tmp_path / f"{number}.pcap"
+        path.write_bytes(connection(*before, record(HELLO), port=number))
+        found = kinds(decode([path]).events)
+        assert found["tls"] == 1
+        assert set(found) == {"tls", name}
+
+
 def test_a_hello_in_the_format_of_ssl_2(tmp_path: Path) -> None:
     ciphers = bytes.fromhex("0700c003008000002f000035")
     hello = b"\x01\x03\x01" + pack(">HHH", len(ciphers), 0, 16) + ciphers + bytes(range(16))
