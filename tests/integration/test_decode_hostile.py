@@ -323,8 +323,8 @@ def test_hostile_frames_of_http2_make_valid_events(tmp_path: Path) -> None:
 
 
 def flow_facts(event: Event) -> Event:
-    """A flow's record without what tshark adds to it: protocols, and the responder's name."""
-    del event["event"]["created"]
+    """A flow's record without what tshark adds to it: protocols, the responder's name, and the line that has both."""
+    del event["event"]["created"], event["message"]
     event["network"].pop("protocol", None)
     event["network"].pop("application", None)
     event["related"].pop("hosts", None)
