@@ -48,6 +48,7 @@ _REFUSALS = ("damaged or corrupt", "doesn't support")
 
 # Dissectors that Wireshark comes with as plugins; no other plugin is loaded, a user's least of all.
 _PLUGINS = ("opcua.so", "profinet.so")
+_PLUGIN_FOLDER = "chosen"  # not the profile itself: tshark would run its init.lua a second time
 
 # In this order: the streams are those of the dissectors that the first one leaves at their ports.
 _SCRIPTS = ("recognise.lua", "streams.lua")
@@ -293,16 +294,16 @@ def _environment(profile: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
     empty = {
         "WIRESHARK_CONFIG_DIR": profile,
-        "WIRESHARK_PLUGIN_DIR": profile,
+        "WIRESHARK_PLUGIN_DIR": f"{profile}/{_PLUGIN_FOLDER}",
         "WIRESHARK_EXTCAP_DIR": profile,
     }
     return {**kept, **empty, "HOME": profile, "TZ": "UTC"}
 
 
 def _link_plugins(profile: Path) -> None:
-    """Put the chosen ones of Wireshark's own plugins where the child looks for them: VERSION/epan in the profile."""
+    """Put the chosen ones of Wireshark's own plugins where the child looks for them: VERSION/epan below the folder."""
     for plugin in _installed_plugins(tshark_path()):
-        folder = profile / plugin.parents[1].name / "epan"
+        folder = profile / _PLUGIN_FOLDER / plugin.parents[1].name / "epan"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / plugin.name).symlink_to(plugin)
 
