@@ -8,7 +8,7 @@ from producers.decoders.bson import value_of
 from producers.decoders.datasets.dcerpc import _returned
 from producers.decoders.ntstatus import nt_status
 from producers.decoders.registry import decoder_for
-from producers.decoders.unit import Role
+from producers.decoders.unit import Role, Unit
 from schemas.events import Event
 from schemas.model import datasets
 from tests.trees import decoder, event, flow, place, units
@@ -54,7 +54,7 @@ def test_nt_statuses(code: str, status: str) -> None:
     ],
 )
 def test_codes_of_windows(interface: str, operation: str, code: str, status: str) -> None:
-    (unit,) = units("redis", {"resp.string": "OK"}, place(flow(), forward=False))
+    unit = Unit(Role.RESPONSE, {}, place(flow(), forward=False), "dcerpc")
     unit.fields = {"netflight.dcerpc.interface": interface, "netflight.dcerpc.operation": operation}
     _returned(unit, {f"{interface}.rc": code})
     assert (unit.status, "error.code" in unit.fields) == (status, status == "Error")
@@ -126,10 +126,14 @@ def test_the_end_of_a_walk_in_snmp_version_1() -> None:
         assert outcome(event("snmp", request=request, response=response)) == wanted
 
 
+REDIS = "netflight_stream_redis"
+
+
 def test_a_redirection_in_a_cluster_is_no_failure() -> None:
     where = place(flow(port=6379), forward=False)
     for said, wanted in (("MOVED 3999 192.0.2.1:6381", ""), ("ASK 1 192.0.2.1:1", ""), ("ERR no", "Error")):
-        assert units("redis", {"resp.error": said}, where, "resp")[0].status == wanted
+        layer = {f"{REDIS}.client": "0", f"{REDIS}.bytes": f"-{said}\r\n".encode().hex(":")}
+        assert units("redis", layer, where, REDIS)[0].status == wanted
 
 
 @pytest.mark.parametrize(

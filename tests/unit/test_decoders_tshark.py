@@ -38,8 +38,8 @@ def test_records_are_whole_wherever_the_output_is_cut(
 
 
 def test_a_record_that_is_no_json_is_none() -> None:
-    assert layers(b"{") == (0, None)
-    assert layers(b'{"a": 1}') == (0, None)
+    assert layers(b"{") == (0, None, None)
+    assert layers(b'{"a": 1}') == (0, None, None)
 
 
 def test_filtered_layers_are_none_and_repeated_ones_all() -> None:
