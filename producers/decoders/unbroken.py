@@ -154,7 +154,9 @@ class Stream:
     def add(self, segment: Segment) -> None:
         """Take a segment in."""
         side, other = segment.side, 1 - segment.side
-        if self._next[side] is None:
+        if (
+            self._next[side] is None and segment.begin != segment.end
+        ):  # one without payload may come before its time
             self._next[side] = (segment.begin - segment.missing) & _MASK
         if self._next[other] is None and segment.unseen and segment.acknowledgement is not None:
             self._next[other] = (segment.acknowledgement - segment.unseen) & _MASK
