@@ -1,5 +1,10 @@
 -- Protocols that tshark dissects and would not find on a port of their own choice. tshark reads this as its init.lua.
 
+-- A dissector may ask for more segments only where all of this one was captured: else tshark calls it for ever.
+local function may_wait(buffer, pinfo)
+  if buffer:len() == buffer:reported_len() then pinfo.can_desegment = 2 end
+end
+
 -- HTTP/2 in clear: the client's connection preface (RFC 9113, section 3.4).
 local http2 = Dissector.get("http2")
 local preface = ByteArray.new("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true)
@@ -7,7 +12,7 @@ local preface = ByteArray.new("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true)
 -- Layers of our own call what tshark has, and take part in putting a stream together as if they were not there.
 local clear_http2 = Proto("netflight_http2", "HTTP/2 on any port")
 function clear_http2.dissector(buffer, pinfo, tree)
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   return http2:call(buffer, pinfo, tree)
 end
 
@@ -47,7 +52,7 @@ end
 local openvpn = Proto("netflight_openvpn", "OpenVPN on any port")
 function openvpn.dissector(buffer, pinfo, tree)
   local hmac, tcp = hmacs[ends(pinfo)] or 0, pinfo.port_type == 2
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   if known_to_tshark[hmac] then return (tcp and on_tcp or on_udp):call(buffer, pinfo, tree) end
   if not tcp then return call_without(hmac, buffer, pinfo, tree) end
   local at, length = 0, buffer:len()
@@ -119,7 +124,7 @@ end
 local tls, longest_record = Dissector.get("tls"), 0x4800
 local encrypted = Proto("netflight_tls", "TLS on any port")
 function encrypted.dissector(buffer, pinfo, tree)
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   return tls:call(buffer, pinfo, tree)
 end
 
@@ -148,7 +153,7 @@ for name, port in pairs(own_ports) do
       pinfo.conversation = encrypted
       return encrypted.dissector(buffer, pinfo, tree)
     end
-    pinfo.can_desegment = 2
+    may_wait(buffer, pinfo)
     return as_if_on(port, server, buffer, pinfo, tree)
   end
   layers[name] = layer
@@ -159,7 +164,7 @@ local smb_port, smb_heads = 445, { [0xFF534D42] = "smb", [0xFE534D42] = "smb2", 
 local smb_dissectors = { smb = Dissector.get("smb"), smb2 = Dissector.get("smb2") }
 local smb = Proto("netflight_smb", "SMB on any port")
 function smb.dissector(buffer, pinfo, tree)
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   local at, length = 0, buffer:len()
   while at < length do
     local left = length - at
@@ -217,7 +222,7 @@ end
 local ssh, ssh_port = tcp_ports:get_dissector(22), 22
 local ssh_lines = Proto("netflight_ssh_lines", "SSH with lines before its banner")
 function ssh_lines.dissector(buffer, pinfo, tree)
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   local first = buffer:len() > 4 and buffer:raw(0, 4) or ""
   if pinfo.src_port == ssh_port and first:find("^[\t\r\n -~]+$") and first ~= "SSH-" then
     local at = buffer:raw(0, math.min(buffer:len(), 4096)):find("\nSSH%-%d")
@@ -239,7 +244,7 @@ for name in ([[GET PUT HEAD POST DELETE TRACE OPTIONS PATCH CONNECT COPY MOVE LO
 
 local other_http = Proto("netflight_other_http", "HTTP of other versions and methods")
 function other_http.dissector(buffer, pinfo, tree)
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   local length = buffer:len()
   local method = buffer:raw(0, math.min(length, 32)):match("^(%u[%u_-]+)[ /]")
   if method == "GET" and length < 2048 and buffer(length - 1, 1):uint() == 10 then
@@ -289,7 +294,7 @@ end
 function socks.dissector(buffer, pinfo, tree)
   local state = proxied[ends(pinfo)]
   if state == nil or state.agreed and state.inner == nil then return 0 end
-  pinfo.can_desegment = 2
+  may_wait(buffer, pinfo)
   if state.agreed then return state.inner:call(buffer, pinfo, tree) end
   local used = to_proxy:call(buffer, pinfo, tree)
   pinfo.conversation = socks

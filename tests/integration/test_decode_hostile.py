@@ -411,6 +411,15 @@ def test_a_tshark_that_dies_again_and_again_is_an_error_after_all_flows_are_told
     assert sum(outcome.telemetry.labels("undecoded").values()) == chosen
 
 
+@pytest.mark.parametrize("sample", ["beacon", "web", "smb", "redis"])
+def test_packets_cut_short_within_their_payload_never_hang_tshark(sample: str, tmp_path: Path) -> None:
+    copies = [tmp_path / f"{size}.pcap" for size in (67, 70, 90)]
+    for copy in copies:
+        editcap("-s", copy.stem)(SAMPLES / sample / "capture.pcap", copy, random.Random(1))
+    outcome = decode(copies).outcome
+    assert (outcome.errors, outcome.restarts) == ([], [0] * len(outcome.restarts))
+
+
 def test_a_script_that_tshark_does_not_load_ends_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     furnish = tshark._furnish  # noqa: SLF001  # what gives tshark its scripts
 
