@@ -49,6 +49,7 @@ def test_a_dataset_is_shown_with_its_fields() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout whose datasets can be written to; the rest of the code is ours."""
     shutil.copytree(ROOT / "schemas", tmp_path / "schemas", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests" / "cases").mkdir(parents=True)
     monkeypatch.setattr(scaffold, "ROOT", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
