@@ -16,7 +16,7 @@ def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None)
     `holes` are those of its flow that are known, `ended` is the flow where it is over: its `missed_bytes` has also what
     nothing followed.
     """
-    if any(unit.place.hole for unit in transaction.units):
+    if any(_follows(unit, holes) for unit in transaction.units):
         return True
     if not (holes or ended is not None):
         return False
@@ -28,6 +28,13 @@ def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None)
     if request is None and response is not None:
         return _before(response, holes)
     return False
+
+
+def _follows(unit: Unit, holes: Sequence[Hole]) -> bool:
+    """Whether a unit's packet comes right after lost bytes; `hole` alone may have packets without messages between."""
+    place = unit.place
+    side = 1 - int(place.from_initiator)
+    return place.hole and any(hole.side == side and hole.end == place.sequence for hole in holes)
 
 
 def _after(request: Unit, holes: Sequence[Hole]) -> bool:

@@ -124,7 +124,7 @@ def _wait_for_documents(settings: Settings, dataset: str, count: int) -> None:
 
 
 def _different(found: Documents, wanted: Documents) -> dict[str, tuple[Any, Any]]:
-    """Three documents at most that are not the same, or are not in both; pytest would compare all of them word by word."""
+    """Three documents at most that differ, or are not in both; pytest would compare all of them word by word."""
     names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     return {name: (found.get(name), wanted.get(name)) for name in names[:3]}
 
