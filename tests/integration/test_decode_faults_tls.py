@@ -80,6 +80,7 @@ def contents(event: Event) -> str:
     netflight = {
         name: value for name, value in told.pop("netflight", {}).items() if name not in ("frame", "flow")
     }
+    told.pop("message")  # an address with the port may be in it
     url = {name: value for name, value in told.pop("url", {}).items() if name not in ("port", "full")}
     return orjson.dumps([told, netflight, url], option=orjson.OPT_SORT_KEYS).decode()
 

@@ -205,9 +205,11 @@ def _skip(flow: Any, fact: Any, side: int) -> None:
 def _came_before(flow: Any, fact: Any, side: int) -> bool:
     """Whether all bytes of a segment were handed over before."""
     length, state = number(fact.length), number(flow.splice_state[side])
-    if length == 0 or fact.tcp_flags & _SYN or not state & _BEGUN:
+    if length == 0 or not state & _BEGUN:
         return False
     sequence = number(fact.sequence)
+    if fact.tcp_flags & _SYN:  # with data (RFC 7413): the same again, or another connection
+        return sequence == number(flow.splice_first[side])
     end = sequence + length
     if (
         _after(end, number(flow.splice_end[side])) > 0
