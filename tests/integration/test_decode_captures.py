@@ -168,8 +168,10 @@ def test_dns_and_http_transactions_are_as_many_as_tshark_counts() -> None:
     assert total["requests"] > 300
     different = {Path(path).name: our_counts(decoded()[path]) - theirs[path] for path in chosen}
     missing = {Path(path).name: theirs[path] - our_counts(decoded()[path]) for path in chosen}
-    # Heads that tshark takes for the rest of a body where it is given every byte before them (docs/decoding.md).
-    assert {name for name, more in different.items() if more} == {"LDAP_KRB5.pcap", "Modbus.pcap"}
+    # Heads that tshark takes for the rest of a body where it is given every byte before them (docs/decoding.md), in
+    # two copies of a capture; and what follows a lost segment, for which this tshark waits.
+    more_than_tshark = {"LDAP_KRB5.pcap", "successful.pcap", "Modbus.pcap", "NTLM.pcap"}
+    assert {name for name, more in different.items() if more} == more_than_tshark
     # tshark breaks off two answers whose records are malformed before it has looked for their queries
     assert {name: dict(less) for name, less in missing.items() if less} == {
         "dnssec_synthetic.pcap": {"transactions": 2}

@@ -82,7 +82,8 @@ def merged(folder: Path, *paths: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return merged(tmp_path_factory.mktemp("merged"), captures(), SAMPLES)
+    folders = (captures() / name for name in ("arkime", "ja4", "protocols"))
+    return merged(tmp_path_factory.mktemp("merged"), *folders, SAMPLES)
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def _rows(path: str) -> list[Row]:
         "-r",
         path,
         "-o",
-        "tcp.reassemble_out_of_order:TRUE",
+        "tcp.reassemble_out_of_order:FALSE",
         "-Y",
         wanted,
         "-T",
