@@ -92,11 +92,11 @@ def decoded(capture: str) -> dict[str, list[Event]]:
     return events
 
 
-@cache
 # Units of segments that come again, which this tshark dissects twice; they are left out before ours.
 AGAIN = {("dnp3", "protocols/DNP3.pcap"): 3, ("enip", "enip"): 1}
 
 
+@cache
 def columns(capture: str, shown: str, *fields: str) -> list[list[list[str]]]:
     """What tshark's columns say of the packets that a filter shows."""
     command = ["tshark", "-n", "-r", str(path(capture)), "-Y", shown, "-T", "fields", "-E", "separator=|"]

@@ -20,6 +20,7 @@ from schemas.events import NANOSECONDS, Event, event_id, get, parse_timestamp, t
 from schemas.model import datasets, fields_of
 from sinks.elasticsearch.client import Client
 from streams.core.measures import MeasureSpec, compile_measures
+from streams.core.sketches import MAX_CHARACTERS
 from tests.events import sample
 from tests.integration.counting import (
     Counting,
