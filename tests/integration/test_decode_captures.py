@@ -172,9 +172,10 @@ def test_dns_and_http_transactions_are_as_many_as_tshark_counts() -> None:
     # two copies of a capture; and what follows a lost segment, for which this tshark waits.
     more_than_tshark = {"LDAP_KRB5.pcap", "successful.pcap", "Modbus.pcap", "NTLM.pcap"}
     assert {name for name, more in different.items() if more} == more_than_tshark
-    # tshark breaks off two answers whose records are malformed before it has looked for their queries
+    # tshark breaks off answers that it cannot read to their end before it has looked for their queries
     assert {name: dict(less) for name, less in missing.items() if less} == {
-        "dnssec_synthetic.pcap": {"transactions": 2}
+        "dnssec_synthetic.pcap": {"transactions": 2},
+        "dns_over_tcp.pcap": {"transactions": 1},
     }
 
 
