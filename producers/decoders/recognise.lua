@@ -5,6 +5,22 @@ local function may_wait(buffer, pinfo)
   if buffer:len() == buffer:reported_len() then pinfo.can_desegment = 2 end
 end
 
+-- Calls for each message of a stream in which each follows its length of two bytes.
+local function after_lengths(buffer, pinfo, call)
+  local at, length = 0, buffer:len()
+  while at < length do
+    local size = length - at >= 2 and buffer(at, 2):uint() or nil
+    if size == nil or size > length - at - 2 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = size and size - (length - at - 2) or DESEGMENT_ONE_MORE_SEGMENT
+      return length
+    end
+    if size > 0 then call(buffer(at + 2, size):tvb()) end
+    at = at + 2 + size
+  end
+  return length
+end
+
 -- HTTP/2 in clear: the client's connection preface (RFC 9113, section 3.4).
 local http2 = Dissector.get("http2")
 local preface = ByteArray.new("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true)
@@ -55,18 +71,7 @@ function openvpn.dissector(buffer, pinfo, tree)
   may_wait(buffer, pinfo)
   if known_to_tshark[hmac] then return (tcp and on_tcp or on_udp):call(buffer, pinfo, tree) end
   if not tcp then return call_without(hmac, buffer, pinfo, tree) end
-  local at, length = 0, buffer:len()
-  while at < length do
-    local size = length - at >= 2 and buffer(at, 2):uint() or nil
-    if size == nil or size > length - at - 2 then
-      pinfo.desegment_offset = at
-      pinfo.desegment_len = size and size - (length - at - 2) or DESEGMENT_ONE_MORE_SEGMENT
-      return length
-    end
-    if size > 0 then call_without(hmac, buffer(at + 2, size):tvb(), pinfo, tree) end
-    at = at + 2 + size
-  end
-  return length
+  return after_lengths(buffer, pinfo, function(message) call_without(hmac, message, pinfo, tree) end)
 end
 
 -- Whether an OpenVPN connection begins with the message at `at`, which goes on to the end of the buffer.

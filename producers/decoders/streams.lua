@@ -61,17 +61,6 @@ local llmnr_port = 5355
 local llmnr_message = udp_ports:get_dissector(llmnr_port)
 local llmnr = Proto("netflight_llmnr", "LLMNR over TCP")
 function llmnr.dissector(buffer, pinfo, tree)
-  local at, length = 0, buffer:len()
-  while at < length do
-    local size = length - at >= 2 and buffer(at, 2):uint() or nil
-    if size == nil or size > length - at - 2 then
-      pinfo.desegment_offset = at
-      pinfo.desegment_len = size and size - (length - at - 2) or DESEGMENT_ONE_MORE_SEGMENT
-      return length
-    end
-    if size > 0 then llmnr_message:call(buffer(at + 2, size):tvb(), pinfo, tree) end
-    at = at + 2 + size
-  end
-  return length
+  return after_lengths(buffer, pinfo, function(message) llmnr_message:call(message, pinfo, tree) end)
 end
 tcp_ports:add(llmnr_port, llmnr)

@@ -10,8 +10,9 @@ import pytest
 
 from schemas.events import Event, get
 from tests.captures import captures
+from tests.connections import connection
 from tests.decoding import FLOW, check, decode
-from tests.packets import ethernet, ip, pcap, tcp, udp
+from tests.packets import ethernet, ip, pcap, udp
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed"),
@@ -101,21 +102,6 @@ def test_another_port_of_dnp3_gives_the_same_events(tmp_path: Path) -> None:
     assert wanted
 
 
-def conversation(*turns: bytes, port: int = PORT) -> bytes:
-    """A capture of one connection: the client's turn, the server's, and so on; an empty one is passed over."""
-    ends = (("192.0.2.1", 40_000), ("192.0.2.2", port))
-    sequence, packets = [1001, 5001], [(0, 1, b"", 2), (1, 0, b"", 18), (0, 1, b"", 16)]
-    packets += [(turn % 2, 1 - turn % 2, data, 24) for turn, data in enumerate(turns) if data]
-    frames = []
-    for place, (source, target, data, flags) in enumerate(packets):
-        at = sequence[source] - (1 if flags & 2 else 0)
-        segment = tcp(ends[source][1], ends[target][1], flags, at, data)
-        packet = ethernet(ip(ends[source][0], ends[target][0], TCP, segment), swapped=source)
-        frames.append((10**9 + place * 10**6, packet, len(packet)))
-        sequence[source] += len(data)
-    return pcap(frames)
-
-
 @pytest.mark.parametrize(
     ("turns", "name"),
     [
@@ -139,7 +125,7 @@ def conversation(*turns: bytes, port: int = PORT) -> bytes:
 def test_a_connection_is_called_by_its_first_bytes(
     turns: tuple[bytes, ...], name: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.pcap").write_bytes(conversation(*turns))
+    (tmp_path / "a.pcap").write_bytes(connection(*turns, port=PORT))
     found = decode([tmp_path / "a.pcap"])
     check(found)
     assert called(found.events) == [[name]]
@@ -150,7 +136,7 @@ GET = (b"GET /a HTTP/1.1\r\nHost: www.example.com\r\n\r\n", b"HTTP/1.1 204 No Co
 
 
 def test_what_goes_through_a_proxy_is_decoded(tmp_path: Path) -> None:
-    (tmp_path / "a.pcap").write_bytes(conversation(*SOCKS5, *GET))
+    (tmp_path / "a.pcap").write_bytes(connection(*SOCKS5, *GET, port=PORT))
     found = decode([tmp_path / "a.pcap"])
     check(found)
     assert called(found.events) == [["socks", "http"]]
@@ -175,7 +161,7 @@ def test_what_goes_through_a_proxy_is_decoded(tmp_path: Path) -> None:
     ],
 )
 def test_what_only_resembles_a_protocol_is_not_called_so(turns: tuple[bytes, ...], tmp_path: Path) -> None:
-    (tmp_path / "a.pcap").write_bytes(conversation(*turns))
+    (tmp_path / "a.pcap").write_bytes(connection(*turns, port=PORT))
     found = decode([tmp_path / "a.pcap"])
     check(found)
     assert called(found.events) == [[]]
