@@ -141,10 +141,8 @@ class EventBuilder:
             else:
                 told = self._revealed(value) if isinstance(value, Secret) else value
                 put(event, name, told if _fits(told) else _capped(name, told, cut, unread))
-        copies = dataset.copies
-        for name in fields if copies else ():
-            further = copies.get(name)
-            if further is not None and further not in fields and name not in unread:
+        for name, further in dataset.copies.items():
+            if name in fields and further not in fields and name not in unread and name not in self._unshown:
                 put(event, further, get(event, name))
         if cut:
             put(event, "netflight.field.truncated", cut)

@@ -52,7 +52,7 @@ class Decoding:
             return self._answer(record, place)
         flow, forward = place.flow, place.from_initiator
         hole = self._holes.lies_before(flow, forward, hole=place.hole, read=True)
-        names, told = self._answer(record, place._replace(hole=hole))
+        names, told = self._answer(record, place if hole == place.hole else place._replace(hole=hole))
         if hole and not told:
             self._holes.lies_before(flow, forward, hole=True, read=False)
         return names, told

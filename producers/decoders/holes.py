@@ -16,10 +16,10 @@ def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None)
     `holes` are those of its flow that are known, `ended` is the flow where it is over: its `missed_bytes` has also what
     nothing followed.
     """
+    if not holes and ended is None:
+        return False
     if any(_follows(unit, holes) for unit in transaction.units):
         return True
-    if not (holes or ended is not None):
-        return False
     if transaction.parts:
         return bool(holes)
     request, response = transaction.request, transaction.response

@@ -135,11 +135,15 @@ def _messages(batch: Batch, indexes: NDArray[np.int64]) -> NDArray[np.object_]:
     for end in ("source_port", "destination_port"):
         for port in _DNS_PORTS:
             spoken |= facts[end] == port
-    for row in np.flatnonzero(spoken & (facts["payload"] >= 0)).tolist():
-        fact, index = facts[row], indexes[row]
-        start, begin = int(block.offset[index]), int(fact["payload"])
-        end_of = min(int(block.captured[index]), begin + int(fact["length"]))
-        messages[row] = block.buffer[start + begin : start + max(begin, end_of)].tobytes()
+    rows = np.flatnonzero(spoken & (facts["payload"] >= 0))
+    if not len(rows):
+        return messages
+    payload = facts["payload"][rows].astype(np.int64)
+    ends = np.minimum(block.captured[indexes[rows]], payload + facts["length"][rows])
+    starts = block.offset[indexes[rows]]
+    columns = rows.tolist(), (starts + payload).tolist(), (starts + np.maximum(payload, ends)).tolist()
+    for row, begin, end_of in zip(*columns, strict=True):
+        messages[row] = block.buffer[begin:end_of].tobytes()
     return messages
 
 

@@ -635,7 +635,9 @@ local in_segments = { Field.new("tls"), Field.new("http"), Field.new("ssh"), Fie
 local function after_segment(pinfo, tree)
   local stream = tcp_stream()
   if stream == nil then return end
-  local begun, payload = connections[stream.value], tcp_payload()
+  local begun = connections[stream.value]
+  if begun and (begun.gated or begun.looked >= first_looks) then return end
+  local payload = tcp_payload()
   local flags = begun == nil and tcp_flags().value or 0
   if bit32.band(flags, 2) ~= 0 then
     begun = remember_connection(stream.value, bit32.band(flags, 16) == 0 and pinfo.dst_port or pinfo.src_port)
@@ -644,7 +646,7 @@ local function after_segment(pinfo, tree)
   elseif begun == nil and payload then
     begun = remember_connection(stream.value, nil)
   end
-  if payload == nil or begun == nil or begun.gated or announced[begun.server] or begun.looked >= first_looks then return end
+  if payload == nil or begun == nil or begun.gated or announced[begun.server] then return end
   if payload.range:len() < 8 or taken == pinfo.number or any_shown(in_segments) then return end
   local layer = proven(payload.range:tvb(), pinfo, begun)
   if layer then dissect_again(layer, payload.range, pinfo, tree) end

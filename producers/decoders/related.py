@@ -30,9 +30,12 @@ def add_related(
             for path, kind in wanted[name]:
                 _gather(found[kind], value, path)
     for unit in units:
-        for kind, values in (("ip", unit.addresses), ("hosts", unit.hosts), ("hash", unit.hashes)):
-            if values:
-                _gather(found[kind], values, ())
+        if unit.addresses:
+            _gather(found["ip"], unit.addresses, ())
+        if unit.hosts:
+            _gather(found["hosts"], unit.hosts, ())
+        if unit.hashes:
+            _gather(found["hash"], unit.hashes, ())
     _write(event, found)
 
 
@@ -63,7 +66,10 @@ def _write(event: Event, found: Found) -> None:
             address = ip(host)
             if address:
                 addresses[address] = None
-    related = {name: list(values) for name, values in found.items() if values}
+    related = {}
+    for name, values in found.items():
+        if values:
+            related[name] = list(values)
     if related:
         event["related"] = related
 

@@ -31,7 +31,12 @@ class Transaction(NamedTuple):
     @property
     def units(self) -> tuple[Unit, ...]:
         """Every unit of the transaction."""
-        return self.parts or tuple(unit for unit in (self.request, self.response) if unit is not None)
+        request, response, parts = self
+        if parts:
+            return parts
+        if request is None:
+            return () if response is None else (response,)
+        return (request,) if response is None else (request, response)
 
 
 class Tracker:

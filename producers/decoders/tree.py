@@ -12,6 +12,8 @@ def layers_of(value: Any, *, bare: bool = False) -> list[Tree]:
 
     An occurrence in which tshark shows nothing (it is a text then) is left out, or, with `bare`, an empty tree.
     """
+    if type(value) is dict:  # as most are
+        return [value] if len(value) != 1 or "filtered" not in value else []
     many = value if isinstance(value, list) else [value]
     if bare:
         many = [{} if isinstance(item, str) else item for item in many]

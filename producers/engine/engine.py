@@ -110,11 +110,11 @@ class FlowEngine:
             if self.policy is not None:
                 self.policy.admit(facts, piece)
             self._track(piece, facts, numbers[piece.interface], told, begin)
-            if self.policy is None:
+            if self.policy is None:  # for who wants flows only: the order of streams is for tshark
                 facts["verdict"] = DECODE
             else:
                 self.policy.decide(facts, piece)
-            splice(self._table.flows, facts, self._streams)
+                splice(self._table.flows, facts, self._streams)
         self._account()
         return Rows(self._facts[:total], told.rows(), told.places())
 
