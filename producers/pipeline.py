@@ -347,7 +347,7 @@ class Pipeline:
             except SURPRISES as error:
                 self._telemetry.count("undecoded", surprise(tracker.decoder, error))
             else:
-                if touches(transaction, lost, ended):
+                if touches(transaction, lost, ended, whole=tracker.whole):
                     event["tags"] = [*event.get("tags", ()), TAG]
                 self._emit_event(event)
                 self._show_all(transaction)

@@ -10,18 +10,16 @@ from producers.engine.model import Flow
 TAG = "hole"
 
 
-def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None) -> bool:
-    """Whether lost bytes lie just before one of a transaction's units, or may have held what it lacks.
+def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None, *, whole: bool) -> bool:
+    """Whether lost bytes may have held something that a transaction lacks.
 
     `holes` are those of its flow that are known, `ended` is the flow where it is over: its `missed_bytes` has also what
-    nothing followed.
+    nothing followed. `whole`: the transaction's parts are those of the connection from its begin.
     """
     if not holes and ended is None:
         return False
-    if any(_follows(unit, holes) for unit in transaction.units):
-        return True
     if transaction.parts:
-        return bool(holes)
+        return any(_among(transaction.parts, hole, ended, whole=whole) for hole in holes)
     request, response = transaction.request, transaction.response
     if response is None and request is not None and request.role is Role.REQUEST:
         return _after(request, holes) or (ended is not None and _more(request, holes, ended))
@@ -30,11 +28,24 @@ def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None)
     return False
 
 
-def _follows(unit: Unit, holes: Sequence[Hole]) -> bool:
-    """Whether a unit's packet comes right after lost bytes; `hole` alone may have packets without messages between."""
+def _among(parts: Sequence[Unit], hole: Hole, ended: Flow | None, *, whole: bool) -> bool:
+    """Whether a hole lies between the first part and the last one, or, where the flow's end ended them, after these.
+
+    Parts that are not all that is said miss only what would have come next.
+    """
+    begin, end = _reached(parts[0], hole.side), _reached(parts[-1], hole.side)
+    if begin < 0 or end < 0:
+        return True
+    before_last = ahead(end, hole.begin) > 0
+    if whole:
+        return before_last or ended is not None
+    return (before_last and ahead(hole.end, begin) > 0) or (ended is not None and hole.begin == end)
+
+
+def _reached(unit: Unit, side: int) -> int:
+    """How far a side's stream had come at a unit's packet."""
     place = unit.place
-    side = 1 - int(place.from_initiator)
-    return place.hole and any(hole.side == side and hole.end == place.sequence for hole in holes)
+    return place.sequence if side == 1 - int(place.from_initiator) else place.acknowledgement
 
 
 def _after(request: Unit, holes: Sequence[Hole]) -> bool:

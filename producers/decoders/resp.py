@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from producers.decoders.stream import Stream, is_text, text
+from producers.decoders.stream import Continuity, Stream, is_text, text
 
 MAX_TEXT = 8192
 """Bytes that are kept of a text."""
@@ -94,13 +94,14 @@ class _Block:
     kept: bytearray = field(default_factory=bytearray)
 
 
-class RespReader:
+class RespReader(Continuity):
     """Reads the values of one direction; `commands` are those that Redis takes as a line, of its other direction none.
 
     Where the bytes make no sense, or some are lost, it goes on with the first packet that begins with a value.
     """
 
     def __init__(self, commands: frozenset[str] = frozenset()) -> None:
+        super().__init__()
         self._commands = commands
         self._lose()
 

@@ -4,13 +4,18 @@ tshark gives the bytes in the order of the connection, each once (streams.lua).
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from producers.decoders.tree import Tree, texts
+from producers.decoders.unbroken import ahead
 from producers.decoders.unit import Place
 
 MAX_LINE = 65_536
 """Bytes that are kept of a line; the rest of a longer one is left out."""
+
+REPLY = re.compile(rb"\d{3}[ -]")
+"""How a reply of SMTP or FTP begins (RFC 5321, 4.2; RFC 959, 4.2)."""
 
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1e]")
 
@@ -40,12 +45,33 @@ def piece(layer: Tree, protocol: str, place: Place) -> Piece:
     return Piece(texts(layer.get(f"{protocol}.client"))[:1] == ["1"], data, place)
 
 
-class Stream:
-    """The bytes of one direction that are not read yet, bounded by MAX_LINE and one packet."""
+class Continuity:
+    """Whether the packets of one direction follow each other: `place.hole` stays until something of them is read."""
 
-    __slots__ = ("_held", "_mended", "_searched")
+    __slots__ = ("_end",)
 
     def __init__(self) -> None:
+        self._end = -1
+
+    def lost_before(self, place: Place) -> bool:
+        """Whether bytes are lost between the packet before and this one."""
+        end = self._end
+        self._end = -1 if place.sequence < 0 else place.sequence + place.length
+        follows = end >= 0 and place.sequence >= 0 and ahead(place.sequence, end) <= 0
+        return place.hole and not follows
+
+
+class Stream(Continuity):
+    """The bytes of one direction that are not read yet, bounded by MAX_LINE and one packet.
+
+    A line that `begins` matches is whole also where it comes right after a hole.
+    """
+
+    __slots__ = ("_begins", "_held", "_mended", "_searched")
+
+    def __init__(self, begins: re.Pattern[bytes] | None = None) -> None:
+        super().__init__()
+        self._begins = begins
         self._held = bytearray()
         self._searched = 0
         self._mended = True
@@ -69,9 +95,9 @@ class Stream:
             whole = bytes(self._held[:end])
             del self._held[: end + 1]
             self._searched = 0
-            if self._mended:
+            mended, self._mended = self._mended, True
+            if mended or (self._begins is not None and self._begins.match(whole)):
                 return whole.removesuffix(b"\r")[:MAX_LINE]
-            self._mended = True
 
     def take(self, size: int) -> bytes:
         """At most `size` of the bytes that are there."""
@@ -84,6 +110,11 @@ class Stream:
     def empty(self) -> bool:
         """Whether all that came was read."""
         return not self._held
+
+
+def begins_with(words: Iterable[str], before: bytes = b"") -> re.Pattern[bytes]:
+    """How a line begins whose first word, after what `before` matches, is one of `words`."""
+    return re.compile(before + b"(?:" + "|".join(sorted(words)).encode() + rb")(?=\s|:|$)", re.IGNORECASE)
 
 
 def is_text(line: bytes) -> bool:

@@ -42,8 +42,11 @@ class Transaction(NamedTuple):
 class Tracker:
     """What a dataset does with units, behind one interface; `expire` and `end` yield what is over.
 
-    `held` has the uids of the flows of which something is kept: `end` does nothing for others.
+    `held` has the uids of the flows of which something is kept: `end` does nothing for others. `whole`: a transaction
+    is of all that its connection has said.
     """
+
+    whole = False
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -309,6 +312,8 @@ class _Connection:
 
 class ConnectionTracker(Tracker):
     """The parts of a flow become one transaction when they have told all, or the flow ends, or time is up."""
+
+    whole = True
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)

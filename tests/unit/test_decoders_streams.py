@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from producers.decoders.dialogue import reply_line
 from producers.decoders.mail import MessageReader
+from producers.decoders.places import Holes
 from producers.decoders.resp import RespReader, Value, arguments
 from producers.decoders.stream import MAX_LINE, Stream
 from producers.decoders.unit import Role
@@ -92,6 +93,83 @@ def test_a_line_is_bounded_and_after_a_hole_its_rest_is_left_out() -> None:
     stream.feed(b"be", hole=False)
     stream.feed(b"fore\r\nafter\r\n", hole=True)
     assert stream.line() == b"after"
+
+
+SIMPLE = {
+    "ftp": (
+        "USER u|331 go on",
+        "PASS hidden|230 in",
+        "PWD|257 /",
+        "TYPE I|200 yes",
+        "SIZE f|213 9",
+        "QUIT|221 bye",
+    ),
+    "imap": ("a LOGIN u hidden|a OK in", "b NOOP|b OK", "c SELECT x|c OK", "d CLOSE|d OK", "e LOGOUT|e OK"),
+    "irc": (
+        "NICK n|:s 001 n :hi",
+        "JOIN #a|:n!u@h JOIN #a",
+        "PRIVMSG #a :b c|:s NOTICE n :d",
+        "QUIT|ERROR :bye",
+    ),
+    "memcached": (
+        "delete a|DELETED",
+        "touch b 1|TOUCHED",
+        "delete c|NOT_FOUND",
+        "version|VERSION 1",
+        "delete d|DELETED",
+    ),
+    "pop3": ("USER u|+OK", "PASS hidden|+OK", "STAT|+OK 1 2", "NOOP|+OK", "DELE 1|-ERR no", "QUIT|+OK"),
+    "redis": ("PING|+PONG", "SET a b|+OK", "GET a|$1\r\nb", "DEL a|:1", "PING|+PONG"),
+    "smtp": (
+        "EHLO c|250 s",
+        "NOOP|250 yes",
+        "VRFY u|252 perhaps",
+        "RSET|250 yes",
+        "NOOP|250 yes",
+        "QUIT|221 bye",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"), [(name, lost) for name, pairs in SIMPLE.items() for lost in range(2 * len(pairs))]
+)
+def test_a_lost_segment_takes_only_its_own_line(name: str, lost: int) -> None:
+    """The hole stays open until a message is read, as it does where packets are decoded."""
+    lines = [
+        (not turn, said.encode() + b"\r\n")
+        for pair in SIMPLE[name]
+        for turn, said in enumerate(pair.split("|"))
+    ]
+    complete, with_loss = (_by_line(name, lines, gone) for gone in (-1, lost))
+    assert all(complete)
+    assert [frame for frame in range(len(lines)) if not with_loss[frame]] == [lost]
+
+
+def _by_line(name: str, lines: list[Turn], lost: int) -> list[list[tuple[Any, ...]]]:
+    """The units of each line, one packet each, where one is lost."""
+    reader = kept(name)
+    reader.begin()
+    on, protocol, holes = flow(), f"netflight_stream_{name}", Holes()
+    found: list[list[tuple[Any, ...]]] = []
+    at, broken = [1000, 5000], [False, False]
+    for number, (client, data) in enumerate(lines):
+        begin = at[client]
+        at[client] += len(data)
+        found.append([])
+        if number == lost:
+            broken[client] = True
+            continue
+        hole = holes.lies_before(on, client, hole=broken[client], read=True)
+        broken[client] = False
+        where = place(on, number + 1, forward=client)._replace(
+            length=len(data), sequence=begin, acknowledgement=at[not client], hole=hole
+        )
+        layer = {f"{protocol}.client": str(int(client)), f"{protocol}.bytes": data.hex(":")}
+        found[number] = [(unit.role, unit.fields) for unit in reader.units(layer, protocol, where)]
+        if hole and not found[number]:
+            holes.lies_before(on, client, hole=True, read=False)
+    return found
 
 
 def test_a_reader_of_values_is_bounded() -> None:

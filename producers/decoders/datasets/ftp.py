@@ -16,7 +16,7 @@ from producers.decoders.dialogue import (
     response,
 )
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.stream import Stream, begins_tls, is_text, piece, text
+from producers.decoders.stream import REPLY, Stream, begins_tls, begins_with, is_text, piece, text
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -43,6 +43,43 @@ _PATHS = frozenset(
     }
 )
 _SECRETS = frozenset({"PASS", "ACCT"})
+_COMMANDS = begins_with(
+    (
+        *_PATHS,
+        *_SECRETS,
+        *(
+            "USER",
+            "CDUP",
+            "XCUP",
+            "SMNT",
+            "REIN",
+            "QUIT",
+            "PORT",
+            "PASV",
+            "EPRT",
+            "EPSV",
+            "TYPE",
+            "STRU",
+            "MODE",
+        ),
+        *(
+            "ALLO",
+            "REST",
+            "ABOR",
+            "PWD",
+            "XPWD",
+            "LIST",
+            "NLST",
+            "SITE",
+            "SYST",
+            "STAT",
+            "HELP",
+            "NOOP",
+            "FEAT",
+        ),
+        *("OPTS", "AUTH", "ADAT", "PROT", "PBSZ", "CCC", "CLNT", "HOST", "LANG"),
+    )
+)
 _ECHOED = (
     4  # a secret of so many characters is looked for in replies; a shorter one would hide what it is not
 )
@@ -60,7 +97,7 @@ class _Session:
 
     def __init__(self) -> None:
         self.dialogue = Dialogue()
-        self.streams = Stream(), Stream()
+        self.streams = Stream(REPLY), Stream(_COMMANDS)
         self.user = ""
         self.secret = ""
         self.secured = False
@@ -80,8 +117,9 @@ class FtpDecoder(DialogueDecoder):
         place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         stream = session.streams[sent.client]
-        stream.feed(sent.data, hole=place.hole)
-        cut = session.dialogue.cut_short() if place.hole or sent.client else None
+        lost = stream.lost_before(place)
+        stream.feed(sent.data, hole=lost)
+        cut = session.dialogue.cut_short() if lost or sent.client else None
         if cut is not None:
             yield from _reply(session, cut)
         while not session.unread and (line := stream.line()) is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from producers.decoders.dialogue import Command, Dialogue, DialogueDecoder, aside, request, response
 from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.stream import Stream, begins_tls, is_text, piece, text
+from producers.decoders.stream import Stream, begins_tls, begins_with, is_text, piece, text
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -28,13 +28,46 @@ _MAX_TEXT = 16_384
 _MAILBOX = frozenset(
     {"SELECT", "EXAMINE", "CREATE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "STATUS", "APPEND"}
 )
+_COMMANDS = begins_with(
+    (
+        *(
+            *_MAILBOX,
+            "LOGIN",
+            "AUTHENTICATE",
+            "STARTTLS",
+            "CAPABILITY",
+            "NOOP",
+            "LOGOUT",
+            "LIST",
+            "LSUB",
+            "NAMESPACE",
+        ),
+        *(
+            "ENABLE",
+            "IDLE",
+            "CLOSE",
+            "UNSELECT",
+            "EXPUNGE",
+            "SEARCH",
+            "FETCH",
+            "STORE",
+            "COPY",
+            "MOVE",
+            "UID",
+            "ID",
+        ),
+        *("CHECK", "COMPRESS", "GETQUOTA", "GETQUOTAROOT", "SORT", "THREAD", "GETACL", "MYRIGHTS"),
+    ),
+    rb"[!-~]+ ",
+)
+_RESPONSES = re.compile(rb"(?:[*+]|[!-~]+ (?:OK|NO|BAD))(?=\s|$)")
 
 
 @dataclass(slots=True)
 class _Side:
     """What one side has said: its bytes, and a line up to a literal of `size` bytes, of which `missing` are to come."""
 
-    stream: Stream = field(default_factory=Stream)
+    stream: Stream
     begun: str | None = None
     size: int = 0
     missing: int = 0
@@ -85,8 +118,8 @@ class _Session:
     `unread`: the connection has gone on to TLS, for which `secured` is asked, or to compression.
     """
 
-    client: _Side = field(default_factory=_Side)
-    server: _Side = field(default_factory=_Side)
+    client: _Side = field(default_factory=lambda: _Side(Stream(_COMMANDS)))
+    server: _Side = field(default_factory=lambda: _Side(Stream(_RESPONSES)))
     dialogue: Dialogue = field(default_factory=Dialogue)
     open: OrderedDict[str, Command] = field(default_factory=OrderedDict)
     login: Sasl | None = None
@@ -110,8 +143,9 @@ class ImapDecoder(DialogueDecoder):
         place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         side = session.client if sent.client else session.server
-        side.stream.feed(sent.data, hole=place.hole)
-        if place.hole:
+        lost = side.stream.lost_before(place)
+        side.stream.feed(sent.data, hole=lost)
+        if lost:
             side.give_up()
         while not session.unread and (line := side.line()) is not None:
             if sent.client:

@@ -8,7 +8,7 @@ from producers.decoders.base import Decoder
 from producers.decoders.convert import number
 from producers.decoders.sasl import Sasl
 from producers.decoders.secrets import REDACTED, Credentials, Secret
-from producers.decoders.stream import Stream, piece, text
+from producers.decoders.stream import Stream, begins_with, piece, text
 from producers.decoders.tables import name_of
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Role, Unit
@@ -22,6 +22,41 @@ _TELLING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _COMMAND = re.compile(r"(?:[A-Z]+|\d{3})$")
+_MESSAGES = begins_with(
+    (
+        *(
+            "PASS",
+            "NICK",
+            "USER",
+            "OPER",
+            "MODE",
+            "QUIT",
+            "SQUIT",
+            "JOIN",
+            "PART",
+            "TOPIC",
+            "NAMES",
+            "LIST",
+            "INVITE",
+        ),
+        *(
+            "KICK",
+            "PRIVMSG",
+            "NOTICE",
+            "MOTD",
+            "LUSERS",
+            "VERSION",
+            "STATS",
+            "PING",
+            "PONG",
+            "ERROR",
+            "AWAY",
+            "WHO",
+        ),
+        *("WHOIS", "WHOWAS", "CAP", "AUTHENTICATE", "ISON", "USERHOST", "KILL", "WALLOPS", r"\d{3}"),
+    ),
+    rb"(?:@\S+ )?(?::\S+ )?",
+)
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}$")
 _SERVICE_COMMANDS = frozenset({"NICKSERV", "NS", "CHANSERV", "CS", "AUTHSERV", "AS", "IDENTIFY", "LOGIN"})
 # Where the channels of a message stand among its parameters.
@@ -32,7 +67,7 @@ class _Session:
     """A connection: what each side has said, the nick that the client has taken, and its SASL login."""
 
     def __init__(self) -> None:
-        self.streams = Stream(), Stream()
+        self.streams = Stream(_MESSAGES), Stream(_MESSAGES)
         self.nick = ""
         self.login: Sasl | None = None
 
@@ -49,7 +84,7 @@ class IrcDecoder(Decoder):
         session, sent = self._sessions.of(place), piece(layer, protocol, place)
         place = sent.place
         stream = session.streams[sent.client]
-        stream.feed(sent.data, hole=place.hole)
+        stream.feed(sent.data, hole=stream.lost_before(place))
         while (line := stream.line()) is not None:
             message = _parsed(text(line)) if b"\0" not in line else None  # other signs format a text
             if message is not None:

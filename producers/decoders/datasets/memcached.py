@@ -13,7 +13,7 @@ from typing import Any
 from producers.decoders.convert import number
 from producers.decoders.secrets import Credentials
 from producers.decoders.state import ALONE, MAX_WAITING, SessionDecoder
-from producers.decoders.stream import Piece, Stream, is_text, piece, text
+from producers.decoders.stream import Piece, Stream, begins_with, is_text, piece, text
 from producers.decoders.tree import Columns, Tree
 from producers.decoders.unit import Place, Role, Unit
 from schemas.model import Dataset
@@ -89,6 +89,30 @@ _TYPES = {
     "mn": "Info",
     "me": "Info",
 }
+_COMMANDS = begins_with(
+    (
+        *(*_STORE, *_KEYS, *_TOUCH, *_META, *_ONE_KEY),
+        *("stats", "flush_all", "version", "verbosity", "quit", "slabs", "lru"),
+    )
+)
+_ANSWERS = begins_with(
+    (
+        *(
+            "VALUE",
+            "END",
+            "STORED",
+            "NOT_STORED",
+            "EXISTS",
+            "NOT_FOUND",
+            "DELETED",
+            "TOUCHED",
+            "STAT",
+            "ERROR",
+            "OK",
+        ),
+        *("CLIENT_ERROR", "SERVER_ERROR", "VERSION", "VA", "HD", "EN", "NS", "EX", "NF", "MN", "ME"),
+    )
+)
 _FAILURES = ("NOT_FOUND", "NOT_STORED", "EXISTS", "ERROR", "CLIENT_ERROR", "SERVER_ERROR")
 
 
@@ -108,7 +132,7 @@ class _Session:
     `quiet`: commands were sent that are answered only if they fail, or only if they find something.
     """
 
-    streams: tuple[Stream, Stream] = field(default_factory=lambda: (Stream(), Stream()))
+    streams: tuple[Stream, Stream] = field(default_factory=lambda: (Stream(_ANSWERS), Stream(_COMMANDS)))
     missing: list[int] = field(default_factory=lambda: [0, 0])
     waiting: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     answer: _Answer = field(default_factory=_Answer)
@@ -139,10 +163,11 @@ class MemcachedDecoder(SessionDecoder[_Session]):
             return
         session = self.sessions.of(place)
         side = int(sent.client)
-        if place.hole:
-            session.missing[side] = 0
         stream = session.streams[side]
-        stream.feed(sent.data, hole=place.hole)
+        lost = stream.lost_before(place)
+        if lost:
+            session.missing[side] = 0
+        stream.feed(sent.data, hole=lost)
         while (line := _line(session, side)) is not None:
             unit = _ask(session, line, place) if sent.client else _hear(session, line, place)
             if unit is not None:

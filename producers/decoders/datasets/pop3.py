@@ -1,5 +1,6 @@
 """POP3: commands with their replies, logins of all kinds (RFC 1939, RFC 5034)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from producers.decoders.dialogue import NOBODY, Dialogue, DialogueDecoder, aside, is_verb, request, response
 from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
-from producers.decoders.stream import Stream, begins_tls, is_text, piece, text
+from producers.decoders.stream import Stream, begins_tls, begins_with, is_text, piece, text
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -16,6 +17,14 @@ _PROTOCOL = "pop3"
 # Commands whose replies go on to a line with a dot (RFC 1939, 3), and those that do so without an argument only.
 _LONG = frozenset({"RETR", "TOP", "CAPA"})
 _LONG_ALONE = frozenset({"LIST", "UIDL", "AUTH"})
+_COMMANDS = begins_with(
+    (
+        *_LONG,
+        *_LONG_ALONE,
+        *("USER", "PASS", "APOP", "STAT", "DELE", "NOOP", "RSET", "QUIT", "STLS", "UTF8", "LANG"),
+    )
+)
+_REPLIES = re.compile(rb"\+OK|-ERR")
 
 
 @dataclass(slots=True)
@@ -23,7 +32,7 @@ class _Session:
     """A connection: what each side has said, what waits, who logs in, the login and the long reply under way."""
 
     dialogue: Dialogue = field(default_factory=Dialogue)
-    streams: tuple[Stream, Stream] = field(default_factory=lambda: (Stream(), Stream()))
+    streams: tuple[Stream, Stream] = field(default_factory=lambda: (Stream(_REPLIES), Stream(_COMMANDS)))
     user: str = ""
     login: Sasl | None = None
     reply: Unit | None = None
@@ -45,8 +54,9 @@ class Pop3Decoder(DialogueDecoder):
         place = sent.place
         session.unread |= session.secured and begins_tls(sent.data)
         stream = session.streams[sent.client]
-        stream.feed(sent.data, hole=place.hole)
-        if place.hole and not sent.client and session.reply is not None:
+        lost = stream.lost_before(place)
+        stream.feed(sent.data, hole=lost)
+        if lost and not sent.client and session.reply is not None:
             yield _whole(session, place)
         while not session.unread and (line := stream.line()) is not None:
             if sent.client:

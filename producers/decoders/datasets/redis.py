@@ -85,10 +85,10 @@ class RedisDecoder(SessionDecoder[_Session]):
         sent = piece(layer, protocol, place)
         place = sent.place
         if sent.client:
-            for value in session.commands.read(sent.data, hole=place.hole):
+            for value in session.commands.read(sent.data, hole=session.commands.lost_before(place)):
                 yield _command(value, session, Unit(Role.REQUEST, {}, place, _PROTOCOL))
             return
-        for value in session.replies.read(sent.data, hole=place.hole):
+        for value in session.replies.read(sent.data, hole=session.replies.lost_before(place)):
             if session.replica and not session.waiting:
                 return
             unit = _reply(value, session, Unit(Role.RESPONSE, {}, place, _PROTOCOL))

@@ -25,7 +25,16 @@ from producers.decoders.mail import MessageReader
 from producers.decoders.sasl import Sasl, is_answer
 from producers.decoders.secrets import Credentials, Secret
 from producers.decoders.state import Bounded
-from producers.decoders.stream import MAX_LINE, Stream, begins_tls, is_text, piece, text
+from producers.decoders.stream import (
+    MAX_LINE,
+    REPLY,
+    Stream,
+    begins_tls,
+    begins_with,
+    is_text,
+    piece,
+    text,
+)
 from producers.decoders.tree import Tree
 from producers.decoders.unit import Place, Unit
 from schemas.model import Dataset
@@ -62,6 +71,7 @@ _KNOWN = frozenset(
         *("STARTTLS", "ETRN", "TURN", "XCLIENT", "XFORWARD", "SEND", "SOML", "SAML"),
     }
 )
+_COMMANDS = begins_with(_KNOWN)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,8 +124,8 @@ class _Session:
     up, by its key. `known`: what is said are commands.
     """
 
-    client: Stream = field(default_factory=Stream)
-    server: Stream = field(default_factory=Stream)
+    client: Stream = field(default_factory=lambda: Stream(_COMMANDS))
+    server: Stream = field(default_factory=lambda: Stream(REPLY))
     dialogue: Dialogue = field(default_factory=Dialogue)
     mail: _Mail | None = None
     data: _Mail | None = None
@@ -154,13 +164,15 @@ class SmtpDecoder(DialogueDecoder):
         if session.unread:
             return
         if sent.client:
-            if place.hole and session.chunk >= 0:
+            lost = session.client.lost_before(place)
+            if lost and session.chunk >= 0:
                 yield from _end_of_chunk(session, place)
-            session.client.feed(sent.data, hole=place.hole)
+            session.client.feed(sent.data, hole=lost)
             yield from _client(session, place)
             return
-        session.server.feed(sent.data, hole=place.hole)
-        cut = session.dialogue.cut_short() if place.hole else None
+        lost = session.server.lost_before(place)
+        session.server.feed(sent.data, hole=lost)
+        cut = session.dialogue.cut_short() if lost else None
         if cut is not None:
             yield from _reply(session, cut)
         while (line := session.server.line()) is not None:
