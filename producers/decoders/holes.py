@@ -31,15 +31,15 @@ def touches(transaction: Transaction, holes: Sequence[Hole], ended: Flow | None,
 def _among(parts: Sequence[Unit], hole: Hole, ended: Flow | None, *, whole: bool) -> bool:
     """Whether a hole lies between the first part and the last one, or, where the flow's end ended them, after these.
 
-    Parts that are not all that is said miss only what would have come next.
+    Parts that are not all that is said miss only what would have come next. What the initiator said before the first
+    part is missed where that is the other side's.
     """
     begin, end = _reached(parts[0], hole.side), _reached(parts[-1], hole.side)
     if begin < 0 or end < 0:
         return True
-    before_last = ahead(end, hole.begin) > 0
-    if whole:
-        return before_last or ended is not None
-    return (before_last and ahead(hole.end, begin) > 0) or (ended is not None and hole.begin == end)
+    if ahead(hole.end, begin) <= 0:
+        return whole and hole.side == 0 and hole.end == begin and not parts[0].place.from_initiator
+    return ahead(end, hole.begin) > 0 or (ended is not None and (whole or hole.begin == end))
 
 
 def _reached(unit: Unit, side: int) -> int:

@@ -49,7 +49,7 @@ def test_a_pair_touches_what_may_have_been_its_other_half(
     ("hole", "whole", "ended", "expected"),
     [
         (Hole(CLIENT, 900, 1000), False, False, False),  # before the first part
-        (Hole(CLIENT, 900, 1000), True, False, True),  # of a connection's event it may be the first part
+        (Hole(CLIENT, 900, 1000), True, False, False),
         (Hole(SERVER, 5050, 5100), False, False, True),  # between the parts
         (Hole(CLIENT, 1150, 1200), False, True, True),  # what would have come next
         (Hole(CLIENT, 1250, 1300), False, True, False),
@@ -65,3 +65,11 @@ def test_parts_touch_what_lies_between_them(*, hole: Hole, whole: bool, ended: b
     )
     over = flow() if ended else None
     assert touches(Transaction(None, None, parts), [hole], over, whole=whole) is expected
+
+
+@pytest.mark.parametrize(
+    ("hole", "expected"), [(Hole(CLIENT, 1000, 1100), True), (Hole(SERVER, 4900, 5000), False)]
+)
+def test_what_the_initiator_said_before_an_answer_is_missed(hole: Hole, *, expected: bool) -> None:
+    parts = (unit(Role.PART, client=False, sequence=5000, acknowledgement=1100),)
+    assert touches(Transaction(None, None, parts), [hole], None, whole=True) is expected
