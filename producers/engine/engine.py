@@ -65,7 +65,7 @@ class FlowEngine:
     """Counts every packet in its flow; flows are told apart by the rules of docs/flows.md.
 
     `max_flows` (1 at least) bounds the memory, about 0.6 KB a flow: past it, the one idle for longest ends as
-    `evicted`. Without a policy every packet gets the verdict DECODE.
+    `evicted`. Without a policy every packet gets the verdict DECODE, and TCP's streams are not put in order.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """TCP streams are put in order before tshark sees them, and a hole is waited for as long as it may be filled."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from struct import pack
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from producers.decoders.ordering import Chosen, Ordering
 from producers.decoders.unbroken import GRACE_NS, GRACE_PACKETS, MAX_HELD, MAX_WAIT_NS, Hole
 from producers.engine.engine import FlowEngine
+from producers.engine.policy.policy import LivePolicy
 from producers.sources.packet import RawPacket
 from tests.engines import as_block
 from tests.packets import ethernet, ip, raw
@@ -48,11 +50,17 @@ def opened(port: int = 40_000) -> list[RawPacket]:
     ]
 
 
+@cache
+def everything() -> LivePolicy:
+    """The policy that has all decoded: only with one are streams made for tshark."""
+    return LivePolicy("all")
+
+
 class Given:
     """Packets through an engine and `Ordering`: what tshark is given, by number from 0, and holes before it."""
 
     def __init__(self, packets: Sequence[RawPacket], sizes: Sequence[int] = ()) -> None:
-        self.engine, self.ordering = FlowEngine(), Ordering()
+        self.engine, self.ordering = FlowEngine(policy=everything()), Ordering()
         self.order: list[int] = []
         self.holes: list[int] = []
         self.numbers: list[int] = []
