@@ -34,6 +34,12 @@ def amqp(number: tuple[int, int], where: Place, **arguments: str) -> tuple[str, 
     return "amqp", frame | {"amqp.method.class": str(number[0]), "amqp.method.method": str(number[1])}, where
 
 
+def test_a_return_code_that_is_no_number_gives_no_reason() -> None:
+    (unit,) = units("mqtt", {"mqtt.msgtype": "2", "mqtt.conack.val": ""}, place(flow(port=1883)))
+    assert unit.status == "Error"
+    assert "netflight.mqtt.reason" not in unit.fields
+
+
 def test_a_message_that_is_fetched_is_one_event_with_its_head() -> None:
     on = flow(port=5672)
     asked, answered = place(on), place(on, 2, forward=False)

@@ -68,7 +68,8 @@ class MqttDecoder(Decoder):
             fields["netflight.mqtt.reason"] = self._reason(kind, codes[0])
         if "mqtt.conack.val" in columns and codes != [0]:
             unit.status = "Error"
-            fields["netflight.mqtt.reason"] = choice(_RETURNED)(str(codes[0])) if codes else None
+            if codes:
+                fields["netflight.mqtt.reason"] = choice(_RETURNED)(str(codes[0]))
         unit.extra = kind == PUBREC and unit.status == "OK"
         yield unit
 
